@@ -1,0 +1,43 @@
+# Everything from outside, found once. deploy/packages.txt names the Debian packages and why.
+
+find_package(Threads REQUIRED)
+find_package(absl REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(gRPC CONFIG REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(prometheus-cpp CONFIG REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(SQLite3 REQUIRED)
+find_library(LACONIC_XXHASH xxhash REQUIRED)
+
+# One name per outside dependency; cmake/Layers.cmake says which layer may use which.
+function(laconic_external name)
+  add_library(external_${name} INTERFACE)
+  target_link_libraries(external_${name} INTERFACE ${ARGN})
+endfunction()
+
+laconic_external(absl absl::base absl::flat_hash_map absl::status absl::statusor absl::strings absl::str_format
+  absl::synchronization absl::time absl::span)
+laconic_external(xxhash ${LACONIC_XXHASH})
+laconic_external(protobuf protobuf::libprotobuf)
+laconic_external(grpc gRPC::grpc++)
+laconic_external(yaml yaml-cpp)
+laconic_external(cli11 CLI11::CLI11)
+laconic_external(spdlog spdlog::spdlog)
+laconic_external(prometheus prometheus-cpp::core prometheus-cpp::pull)
+laconic_external(sqlite SQLite::SQLite3)
+laconic_external(zlib ZLIB::ZLIB)
+laconic_external(threads Threads::Threads)
+
+if(LACONIC_BUILD_TRAINER)
+  find_package(Torch REQUIRED)
+  laconic_external(torch ${TORCH_LIBRARIES})
+  target_include_directories(external_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+endif()
+
+if(LACONIC_BUILD_TESTS)
+  find_package(GTest REQUIRED)
+  find_package(Python3 COMPONENTS Interpreter REQUIRED)
+endif()

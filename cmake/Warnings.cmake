@@ -1,0 +1,28 @@
+# Warnings, sanitizers and ccache: what holds for every target of ours.
+
+find_program(LACONIC_CCACHE ccache)
+if(LACONIC_CCACHE)
+  # Paths below the source tree are made relative, so a second checkout reuses the first one's cache.
+  # The sloppiness lets ccache handle precompiled headers.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1
+    CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${LACONIC_CCACHE})
+endif()
+
+if(LACONIC_SANITIZE)
+  add_compile_options(-fsanitize=${LACONIC_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${LACONIC_SANITIZE})
+endif()
+
+find_program(LACONIC_LLD ld.lld)
+if(LACONIC_LLD)
+  add_link_options(-fuse-ld=lld)
+endif()
+
+# Debug builds keep line tables for stack traces; full debug information of gRPC and torch headers
+# would multiply build time and disk use.
+string(REPLACE "-g" "-g1" CMAKE_CXX_FLAGS_DEBUG "${CMAKE_CXX_FLAGS_DEBUG}")
+
+function(laconic_warnings target)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
+    $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
+endfunction()

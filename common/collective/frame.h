@@ -1,0 +1,42 @@
+// The 64-byte header in front of every payload (docs/wire-format.md, "Frame").
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "absl/status/statusor.h"
+
+namespace laconic::collective {
+
+inline constexpr int64_t kFrameHeaderBytes = 64;
+inline constexpr int64_t kFramePayloadBytesMax = 1 << 20;  // 1 MiB; longer payloads are cut
+
+enum class FrameKind : uint8_t {
+  kPayload = 1,  // a tile of an all-gather payload
+  kPart = 2,     // a part of a vector on its way to the rank that sums it
+  kReduced = 3,  // a summed part on its way to all
+};
+
+struct FrameHeader {
+  FrameKind kind = FrameKind::kPayload;
+  uint64_t generation = 0;
+  uint64_t op_sequence = 0;
+  uint64_t round = 0;
+  uint64_t previous_digest = 0;
+  uint16_t from_rank = 0;
+  uint16_t to_rank = 0;
+  uint32_t tile = 0;                 // index of this tile, from 0
+  uint64_t payload_bytes_total = 0;  // of the whole payload, all tiles together
+  uint32_t payload_bytes = 0;        // of this tile, at most kFramePayloadBytesMax
+  uint32_t payload_crc32c = 0;
+
+  bool operator==(const FrameHeader&) const = default;
+};
+
+std::array<uint8_t, kFrameHeaderBytes> encode_frame_header(const FrameHeader& header);
+
+// Errors: DataLoss with the reason for a wrong size, magic, version, kind or length.
+absl::StatusOr<FrameHeader> decode_frame_header(std::span<const uint8_t> bytes);
+
+}  // namespace laconic::collective

@@ -1,0 +1,27 @@
+// How small: which codec turns a vector into bytes. Filled from the job file by common/wire.
+#pragma once
+
+#include <cstdint>
+
+namespace laconic::core {
+
+enum class CodecKind : uint8_t {
+  kNone = 0,      // float32, little-endian
+  kQuantize = 1,  // every element in `bits`, one scale per block or row
+  kTopK = 2,      // the largest elements: Elias-Fano positions, `bits` per value
+};
+
+struct CodecSpec {
+  CodecKind kind = CodecKind::kNone;
+  int bits = 32;        // quantize: 8, 4, 2, 1; top-k values: 32, 8, 4, 2
+  bool rows = false;    // quantize: one scale per row of the layout instead of per block
+  int64_t block = 256;  // quantize without rows: elements per scale, a power of two in 16..65536
+  double density = 0;   // top-k: kept / total, in (0, 0.5]
+
+  bool lossy() const {
+    return kind != CodecKind::kNone && !(kind == CodecKind::kTopK && density >= 1);
+  }
+  bool operator==(const CodecSpec&) const = default;
+};
+
+}  // namespace laconic::core

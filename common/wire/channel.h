@@ -1,0 +1,33 @@
+// Channel and server settings, both ends in one place so that they match.
+// Source of the numbers: docs/operations.md, "Connections".
+#pragma once
+
+#include <grpcpp/channel.h>
+#include <grpcpp/server_builder.h>
+#include <grpcpp/support/channel_arguments.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace laconic::wire {
+
+inline constexpr int kControlMessageBytesMax = 4 << 20;
+inline constexpr int kDataMessageBytesMax = 8 << 20;
+
+// Control plane: keepalive 30 s / 10 s, 4 MiB messages, no compression.
+grpc::ChannelArguments control_channel_arguments();
+void apply_control_settings(grpc::ServerBuilder& builder);
+
+// Data plane: big HTTP/2 frames, 1 MiB reads, no bandwidth probe, own connection per channel.
+grpc::ChannelArguments data_channel_arguments();
+void apply_data_settings(grpc::ServerBuilder& builder);
+
+// The host of "host:port" or "[v6]:port". Errors: InvalidArgument with what is expected.
+absl::StatusOr<std::string> host_of(const std::string& address);
+// True for unix sockets and for hosts that are a loopback address or "localhost".
+bool is_loopback(const std::string& address);
+
+}  // namespace laconic::wire
