@@ -1,0 +1,120 @@
+// Processes die at bad moments: the job's end is right, said quickly, and nothing is left.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "tests/integration/cluster.h"
+
+namespace laconic::integration {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr int64_t kEndlessSteps = 100'000'000;
+
+bool trains(const v1::Job& job) {
+  return job.state() == v1::RUNNING && job.ranks_size() > 0 &&
+         job.ranks(job.ranks_size() - 1).progress().step() > 0;
+}
+
+TEST(FaultTest, KilledTrainerFailsTheJobWithinFiveSecondsAndIsNamed) {
+  Cluster cluster({2, 1});
+  const std::string id = cluster.submit({.workers = 3, .steps = kEndlessSteps});
+  const v1::Job running = cluster.watch_until(id, trains);
+  const v1::Rank& victim = running.ranks(1);
+  ASSERT_EQ(kill(victim.pid(), SIGKILL), 0);
+  const v1::Job failed = cluster.watch_until_final(id, absl::Seconds(5));
+  EXPECT_EQ(failed.state(), v1::FAILED);
+  EXPECT_EQ(failed.ranks(1).exit().signal(), SIGKILL);
+  EXPECT_THAT(failed.message(), HasSubstr("rank 1"));
+  EXPECT_THAT(failed.message(), HasSubstr(victim.node()));
+  EXPECT_THAT(failed.message(), ::testing::ContainsRegex("SIGKILL|signal 9"));
+  EXPECT_GT(failed.ranks(1).exit().last_lines_size(), 0);
+  const testing::Ended status = cluster.laconic({"status", id});
+  EXPECT_THAT(status.out, HasSubstr("FAILED"));
+  // Nothing holds a slot: the next job of the same size runs.
+  const std::string next = cluster.submit({.name = "next", .workers = 3});
+  EXPECT_EQ(cluster.watch_until_final(next).state(), v1::SUCCEEDED);
+  EXPECT_TRUE(cluster.trainers().empty());
+}
+
+TEST(FaultTest, RunningJobFinishesAcrossAKilledServer) {
+  Cluster cluster({2});
+  const std::string id = cluster.submit({.workers = 2, .steps = 20'000});
+  cluster.watch_until(id, trains);
+  const std::vector<pid_t> before = cluster.trainers();
+  cluster.server().kill(SIGKILL);
+  ASSERT_TRUE(cluster.server().wait(absl::Seconds(10)).has_value());
+  cluster.start_server();
+  const v1::Job job = cluster.watch_until_final(id, absl::Seconds(120));
+  EXPECT_EQ(job.state(), v1::SUCCEEDED) << job.message();
+  EXPECT_EQ(job.generation(), 1u) << "the trainers were disturbed";
+  EXPECT_EQ(before.size(), 2u);
+}
+
+TEST(FaultTest, AcknowledgedSubmitSurvivesAKilledServer) {
+  Cluster cluster({});
+  const std::string id = cluster.submit({});
+  cluster.server().kill(SIGKILL);
+  ASSERT_TRUE(cluster.server().wait(absl::Seconds(10)).has_value());
+  cluster.start_server();
+  EXPECT_EQ(cluster.get(id).state(), v1::QUEUED);
+  cluster.start_worker(2);
+  EXPECT_EQ(cluster.watch_until_final(id).state(), v1::SUCCEEDED);
+}
+
+TEST(FaultTest, KilledWorkerTakesItsTrainersWithItAndTheJobFails) {
+  Cluster cluster({1, 1});
+  const std::string id = cluster.submit({.workers = 2, .steps = kEndlessSteps});
+  cluster.watch_until(id, trains);
+  cluster.worker(0).kill(SIGKILL);
+  const v1::Job failed = cluster.watch_until_final(id, absl::Seconds(20));
+  EXPECT_EQ(failed.state(), v1::FAILED);
+  EXPECT_THAT(failed.message(), HasSubstr("node-0"));
+}
+
+TEST(FaultTest, CancelOfARunningJobLeavesNoTrainer) {
+  Cluster cluster({2});
+  const std::string id = cluster.submit({.workers = 2, .steps = kEndlessSteps});
+  cluster.watch_until(id, trains);
+  EXPECT_EQ(cluster.laconic({"cancel", id}).exit_code, 0);
+  EXPECT_EQ(cluster.watch_until_final(id, absl::Seconds(10)).state(), v1::CANCELLED);
+  EXPECT_TRUE(cluster.trainers().empty());
+}
+
+TEST(FaultTest, CancelOfAStartingJobLeavesNoTrainer) {
+  Cluster cluster({2});
+  const std::string id = cluster.submit({.workers = 2, .steps = kEndlessSteps});
+  cluster.watch_until(id, [](const v1::Job& job) { return job.state() != v1::QUEUED; });
+  EXPECT_EQ(cluster.laconic({"cancel", id}).exit_code, 0);
+  EXPECT_EQ(cluster.watch_until_final(id, absl::Seconds(10)).state(), v1::CANCELLED);
+  EXPECT_TRUE(cluster.trainers().empty());
+}
+
+TEST(FaultTest, WaitOfACancelledJobExitsWithThree) {
+  Cluster cluster({});
+  const std::string id = cluster.submit({});
+  EXPECT_EQ(cluster.laconic({"cancel", id}).exit_code, 0);
+  EXPECT_EQ(cluster.laconic({"wait", id, "--timeout", "10s"}).exit_code, 3);
+}
+
+TEST(FaultTest, HungTrainerIsEndedByTheRoundDeadlineAndNamed) {
+  Cluster cluster({2});
+  const std::string id = cluster.submit(
+      {.workers = 2,
+       .steps = kEndlessSteps,
+       .exchange = "{local: {inner_steps: 4}, compressor: {quantize: {bits: 1, rows: {}}}, "
+                   "round_deadline: 2s}"});
+  const v1::Job running = cluster.watch_until(id, trains);
+  ASSERT_EQ(kill(running.ranks(1).pid(), SIGSTOP), 0);
+  const v1::Job failed = cluster.watch_until_final(id, absl::Seconds(30));
+  EXPECT_EQ(failed.state(), v1::FAILED);
+  EXPECT_THAT(failed.message(), HasSubstr("rank 1"));
+  EXPECT_TRUE(cluster.trainers().empty());
+}
+
+}  // namespace
+}  // namespace laconic::integration
