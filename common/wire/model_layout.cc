@@ -24,7 +24,7 @@ class LayoutBuilder {
     tensor(name + ".weight", outputs, inputs);
     tensor(name + ".bias", 1, outputs);
   }
-  // Scale and shift of a group or layer norm.
+  // Scale and shift of a group norm.
   void norm(const std::string& name, int64_t channels) {
     tensor(name + ".weight", 1, channels);
     tensor(name + ".bias", 1, channels);
@@ -104,14 +104,11 @@ core::Layout gpt_layout(const v1::Gpt& model) {
   builder.tensor("position_embedding.weight", model.context(), width);
   for (int layer = 0; layer < model.layers(); ++layer) {
     const std::string name = absl::StrCat("blocks.", layer);
-    builder.norm(name + ".norm1", width);
-    builder.linear(name + ".attention_in", width, 3 * width);
-    builder.linear(name + ".attention_out", width, width);
-    builder.norm(name + ".norm2", width);
-    builder.linear(name + ".dense1", width, 4 * width);
-    builder.linear(name + ".dense2", 4 * width, width);
+    builder.tensor(name + ".attention_in.weight", 3 * width, width);
+    builder.tensor(name + ".attention_out.weight", width, width);
+    builder.tensor(name + ".dense1.weight", 4 * width, width);
+    builder.tensor(name + ".dense2.weight", width, 4 * width);
   }
-  builder.norm("norm", width);
   builder.tensor("head.weight", kBytes, width);
   return builder.take();
 }
