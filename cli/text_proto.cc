@@ -43,6 +43,9 @@ void record_locations(const Message& message, TextFormat::ParseInfoTree& tree,
     const int count = field->is_repeated() ? message.GetReflection()->FieldSize(message, field) : 1;
     for (int i = 0; i < count; ++i) {
       const auto location = tree.GetLocation(field, field->is_repeated() ? i : -1);
+      if (location.line < 0) {
+        continue;  // Items of a [list] have no location of their own: the list's is used.
+      }
       const std::string place = origin.at(position_of(location.line, location.column));
       source.locations.try_emplace(path, place);
       if (field->is_repeated()) {

@@ -61,8 +61,8 @@ std::string unknown_text(const Descriptor& type, const std::string& key) {
       nearest_distance = distance;
     }
   }
-  return absl::StrCat(" is unknown", nearest.empty() ? "" : "; did you mean ", nearest,
-                      nearest.empty() ? "" : "?", "; allowed: ", field_names(type));
+  const std::string guess = nearest.empty() ? "" : absl::StrCat("did you mean ", nearest, "? ");
+  return absl::StrCat(" is unknown; ", guess, "allowed: ", field_names(type));
 }
 
 // By the name in job.proto, or by its lowerCamelCase form, which protobuf writes in JSON.
@@ -176,19 +176,20 @@ class MessageReader {
                                                     first->second.line, ", keep one"));
         continue;
       }
-      read_entry(field, path, key, node.children[i]);
+      read_entry(field, path, key, node.key_positions[i], node.children[i]);
     }
   }
 
   // An entry of map<string, string>, the only kind of map in a job.
   void read_entry(const FieldDescriptor& field, const std::string& path, const std::string& key,
-                  const YamlNode& node) {
+                  const Position& key_position, const YamlNode& node) {
     const std::string entry_path = joined(path, key);
-    source_.locations[entry_path] = origin_.at(node.position);
+    const Position& position = node.kind == YamlNode::Kind::kScalar ? node.position : key_position;
+    source_.locations[entry_path] = origin_.at(position);
     Message* entry = message_.GetReflection()->AddMessage(&message_, &field);
     entry->GetReflection()->SetString(entry, field.message_type()->map_key(), key);
     MessageReader(path, origin_, *entry, source_)
-        .read_scalar(*field.message_type()->map_value(), entry_path, node.position, node);
+        .read_scalar(*field.message_type()->map_value(), entry_path, position, node);
   }
 
   void read_nested(const FieldDescriptor& field, const std::string& path, const Position& position,
