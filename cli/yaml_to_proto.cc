@@ -199,6 +199,10 @@ class MessageReader {
           position,
           absl::StrCat(path, " is not a map; allowed: ", field_names(*field.message_type())));
     }
+    if (!node.text.empty()) {  // Protobuf JSON reads null as unset, YAML users as empty.
+      return problem(position,
+                     absl::StrCat(path, " is ", node.text, "; allowed: {}, or leave the key out"));
+    }
     Message* nested = message_.GetReflection()->MutableMessage(&message_, &field);
     MessageReader(path, origin_, *nested, source_).read(node);
   }

@@ -6,6 +6,7 @@
 #include <yaml-cpp/parser.h>
 
 #include <algorithm>
+#include <exception>
 #include <sstream>
 #include <utility>
 
@@ -174,6 +175,9 @@ bool parse_yaml(const std::string& text, YamlNode& root, YamlProblem& problem) {
     }
   } catch (const YAML::Exception& error) {
     problem = {.position = position_of(error.mark), .text = error.msg};
+    return false;
+  } catch (const std::exception& error) {
+    problem = {.position = {}, .text = error.what()};
     return false;
   }
   root = builder.take();

@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
-#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -209,6 +211,8 @@ TEST_F(JobFileTest, PointsAtTheLineAndColumnOfEveryMistake) {
        "LOGISTIC"},
       {"    conv:\n", "    conv: 3\n",
        "job.yaml:9:11: spec.model.conv is not a map; allowed: channels, height, width, classes"},
+      {"    conv:\n", "    conv: null\n",
+       "job.yaml:9:5: spec.model.conv is null; allowed: {}, or leave the key out"},
       {"    conv:\n", "    mlp: {hidden: 64}\n",
        "job.yaml:9:19: spec.model.mlp.hidden is not a list; allowed: a list such as [128, 64]"},
       {"    conv:\n", "    mlp: {hidden: [64, 0]}\n",
@@ -381,6 +385,21 @@ TEST_F(JobFileTest, LoadsEveryExample) {
     }
   }
   EXPECT_GE(examples, 5);
+}
+
+TEST_F(JobFileTest, ExampleGeneratorWritesTheSameFileEachTime) {
+  const auto generate = [this](const std::string& name) {
+    const std::string output = (directory_ / name).string();
+    const std::string command =
+        absl::StrCat("python3 " LACONIC_SOURCE_DIR "/examples/make_libsvm.py --rows 50 --output ",
+                     output, " > /dev/null");
+    EXPECT_EQ(std::system(command.c_str()), 0);
+    std::ifstream file(output);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  const std::string first = generate("a");
+  EXPECT_EQ(std::count(first.begin(), first.end(), '\n'), 50);
+  EXPECT_EQ(generate("b"), first);
 }
 
 }  // namespace
