@@ -72,8 +72,16 @@ struct BadJob {
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-TEST(CheckJobTest, NamesTheFieldItsValueAndWhatIsAllowed) {
-  const std::vector<BadJob> table = {
+void expect_violations(const std::vector<BadJob>& table) {
+  for (const BadJob& bad : table) {
+    v1::TrainJob job = valid_job();
+    bad.change(job);
+    EXPECT_EQ(text_of(check_job(job)), bad.expected);
+  }
+}
+
+TEST(CheckJobTest, NamesWhatIsWrongWithModelAndData) {
+  expect_violations({
       {[](auto& j) { j.set_api_version("laconic.v2"); },
        "api_version is \"laconic.v2\"; allowed: laconic.v1\n"},
       {[](auto& j) { j.clear_kind(); }, "kind is missing; allowed: TrainJob\n"},
@@ -110,6 +118,11 @@ TEST(CheckJobTest, NamesTheFieldItsValueAndWhatIsAllowed) {
        "spec.data.idx does not suit the model gpt; allowed: bytes\n"},
       {[](auto& j) { j.mutable_spec()->mutable_data()->mutable_bytes()->set_path("/t"); },
        "spec.data.bytes does not suit the model conv; allowed: idx\n"},
+  });
+}
+
+TEST(CheckJobTest, NamesWhatIsWrongWithTrainingAndExchange) {
+  expect_violations({
       {[](auto& j) { j.mutable_spec()->mutable_train()->clear_steps(); },
        "spec.train.steps is missing; allowed: 1..1000000000\n"},
       {[](auto& j) { j.mutable_spec()->mutable_train()->set_batch_size(0); },
@@ -148,12 +161,7 @@ TEST(CheckJobTest, NamesTheFieldItsValueAndWhatIsAllowed) {
          j.mutable_spec()->mutable_exchange()->mutable_round_deadline()->set_nanos(5);
        },
        "spec.exchange.round_deadline is 5e-09s; allowed: 1s..24h\n"},
-  };
-  for (const BadJob& bad : table) {
-    v1::TrainJob job = valid_job();
-    bad.change(job);
-    EXPECT_EQ(text_of(check_job(job)), bad.expected);
-  }
+  });
 }
 
 TEST(CheckJobTest, RefusesDensitiesOutsideZeroToHalf) {
