@@ -2,6 +2,7 @@
 // machine, whatever was drawn before.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <numeric>
 #include <utility>
