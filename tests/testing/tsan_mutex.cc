@@ -1,7 +1,8 @@
-// Tells ThreadSanitizer about absl::Mutex. The distribution's libabsl_synchronization is not
-// instrumented, so without this every access under such a lock, ours or gRPC's, is reported as a
-// race. The functions below take the place of the library's in every program that links them, call
-// the real ones, and add the edges: a lock happens after the unlocks before it.
+// Tells ThreadSanitizer about absl::Mutex and absl::Notification. The distribution's
+// libabsl_synchronization is not instrumented, so without this every access under such a lock, ours
+// or gRPC's, is reported as a race. The functions below take the place of the library's in every
+// program that links them, call the real ones, and add the edges: a lock happens after the unlocks
+// before it.
 //
 // Conditions of Await() are evaluated by whichever thread unlocks, inside the real functions and so
 // outside the edges, though under the lock: nothing is checked there.
@@ -15,6 +16,7 @@
 #include <utility>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 
 // Exported by the sanitizer's run time, declared in none of its headers.
 extern "C" {
@@ -180,6 +182,35 @@ bool CondVar::WaitWithTimeout(Mutex* mutex, Duration timeout) {
   const bool timed_out = unchecked(next, this, mutex, timeout);
   __tsan_acquire(mutex);
   return timed_out;
+}
+
+void Notification::Notify() {
+  static const auto next = real<void (*)(Notification*)>("_ZN4absl7debian312Notification6NotifyEv");
+  __tsan_release(this);
+  unchecked(next, this);
+}
+
+void Notification::WaitForNotification() const {
+  static const auto next =
+      real<void (*)(const Notification*)>("_ZNK4absl7debian312Notification19WaitForNotificationEv");
+  unchecked(next, this);
+  __tsan_acquire(const_cast<Notification*>(this));
+}
+
+bool Notification::WaitForNotificationWithTimeout(Duration timeout) const {
+  static const auto next = real<bool (*)(const Notification*, Duration)>(
+      "_ZNK4absl7debian312Notification30WaitForNotificationWithTimeoutENS0_8DurationE");
+  const bool notified = unchecked(next, this, timeout);
+  __tsan_acquire(const_cast<Notification*>(this));
+  return notified;
+}
+
+bool Notification::WaitForNotificationWithDeadline(Time deadline) const {
+  static const auto next = real<bool (*)(const Notification*, Time)>(
+      "_ZNK4absl7debian312Notification31WaitForNotificationWithDeadlineENS0_4TimeE");
+  const bool notified = unchecked(next, this, deadline);
+  __tsan_acquire(const_cast<Notification*>(this));
+  return notified;
 }
 
 ABSL_NAMESPACE_END
