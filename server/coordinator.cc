@@ -46,8 +46,8 @@ absl::StatusOr<std::string> Coordinator::resolve(const std::string& key) const {
   const std::string shown = key.substr(0, kKeyShownMax);
   if (ids.empty()) {
     return wire::with_error_info(
-        absl::NotFoundError(absl::StrCat("no job has the id or name '", shown,
-                                         "'; 'laconic list' shows all jobs")),
+        absl::NotFoundError(
+            absl::StrCat("no job has the id or name '", shown, "'; 'laconic list' shows all jobs")),
         {kJobNotFound, {{"job", shown}}});
   }
   if (ids.size() > 1) {
@@ -64,10 +64,9 @@ absl::Status Coordinator::submit(const v1::TrainJob& job, const std::string& id,
     const bool queued = jobs_.size() < limits_.jobs_max;
     const size_t limit = queued ? limits_.queued_max : limits_.jobs_max;
     return wire::with_error_info(
-        absl::ResourceExhaustedError(
-            absl::StrCat("the server holds ", limit, queued ? " waiting" : "",
-                         " jobs, which is its limit; ",
-                         queued ? "wait or cancel some" : "delete finished ones")),
+        absl::ResourceExhaustedError(absl::StrCat(
+            "the server holds ", limit, queued ? " waiting" : "", " jobs, which is its limit; ",
+            queued ? "wait or cancel some" : "delete finished ones")),
         {kJobLimit, {{"limit", absl::StrCat(limit)}}});
   }
   JobRecord& record = jobs_[id];
@@ -157,10 +156,9 @@ v1::ExplainJobResponse Coordinator::explain(const std::string& id, absl::Time no
     for (const v1::Rank& rank : job.ranks()) {
       step = std::min(step, rank.has_finished() ? rank.finished().steps() : rank.progress().step());
     }
-    response.set_message(
-        absl::StrCat("trains since ",
-                     core::format_duration(now - from_proto(job.start_time())), ": step ", step,
-                     " of ", job.job().spec().train().steps(), " on the slowest rank"));
+    response.set_message(absl::StrCat(
+        "trains since ", core::format_duration(now - from_proto(job.start_time())), ": step ", step,
+        " of ", job.job().spec().train().steps(), " on the slowest rank"));
   }
   if (job.state() != v1::QUEUED) {
     return response;
@@ -322,8 +320,8 @@ void Coordinator::release_reservation(JobRecord& record, absl::Time now) {
   record.tasks.clear();
   record.open_points.clear();
   effects_.logs_dropped.insert(record.id());
-  enter_state(record, v1::QUEUED, kReservationExpired,
-              absl::StrCat(message, "; back in the queue"), now);
+  enter_state(record, v1::QUEUED, kReservationExpired, absl::StrCat(message, "; back in the queue"),
+              now);
   // It was the first of those that fit: back to its place by age.
   const absl::Time created = from_proto(record.job.create_time());
   const auto later = std::find_if(queue_.begin(), queue_.end(), [&](const std::string& id) {

@@ -48,8 +48,8 @@ struct Effects {
   std::vector<Command> commands;
   std::set<std::string> touched;  // jobs that look different to a watcher
   // Since the last take(), for the metrics.
-  std::vector<std::string> finished;               // ids of jobs that became final
-  std::vector<absl::Duration> queue_waits;         // of jobs that got slots
+  std::vector<std::string> finished;        // ids of jobs that became final
+  std::vector<absl::Duration> queue_waits;  // of jobs that got slots
   int64_t reservations_expired = 0;
 };
 
@@ -158,8 +158,8 @@ class Coordinator {
   Membership membership_;
   const TokenSource tokens_;
   std::map<std::string, JobRecord> jobs_;
-  std::vector<std::string> queue_;            // ids in order of submission
-  std::set<std::string> open_;                // ids of jobs that a tick must look at
+  std::vector<std::string> queue_;  // ids in order of submission
+  std::set<std::string> open_;      // ids of jobs that a tick must look at
   Effects effects_;
   bool scheduling_ = true;
 };

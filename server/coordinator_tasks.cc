@@ -36,20 +36,20 @@ std::pair<std::string, std::string> own_cause(const v1::Rank& rank) {
             absl::StrCat(rank_text(rank), " failed: ", rank.failure().message(), ended)};
   }
   if (!rank.has_exit()) {
-    return {kWorkerLost,
-            absl::StrCat(rank_text(rank), " is gone: laconic-worker on ", rank.node(),
-                         " was restarted and its trainers ended with it")};
+    return {kWorkerLost, absl::StrCat(rank_text(rank), " is gone: laconic-worker on ", rank.node(),
+                                      " was restarted and its trainers ended with it")};
   }
-  const std::string last = rank.exit().last_lines().empty()
-                               ? std::string()
-                               : absl::StrCat("; its last line: ", *rank.exit().last_lines().rbegin());
+  const std::string last =
+      rank.exit().last_lines().empty()
+          ? std::string()
+          : absl::StrCat("; its last line: ", *rank.exit().last_lines().rbegin());
   if (rank.exit().signal() != 0) {
-    return {kTrainerKilled, absl::StrCat(rank_text(rank), " was killed by ", exit_text(rank.exit()),
-                                         last)};
+    return {kTrainerKilled,
+            absl::StrCat(rank_text(rank), " was killed by ", exit_text(rank.exit()), last)};
   }
   if (rank.pid() == 0) {
-    return {kSpawnFailed, absl::StrCat("the trainer of ", rank_text(rank),
-                                       " could not be started", last)};
+    return {kSpawnFailed,
+            absl::StrCat("the trainer of ", rank_text(rank), " could not be started", last)};
   }
   return {kTrainerExited, absl::StrCat(rank_text(rank), " ended before it was done, ",
                                        exit_text(rank.exit()), last)};
@@ -331,8 +331,8 @@ void Coordinator::check_done(JobRecord& record, absl::Time now) {
   std::vector<std::string> different;
   for (const v1::Rank& rank : job.ranks()) {
     if (rank.finished().digest() != job.ranks(0).finished().digest()) {
-      different.push_back(absl::StrCat(rank_text(rank), " has ",
-                                       core::format_digest(rank.finished().digest())));
+      different.push_back(
+          absl::StrCat(rank_text(rank), " has ", core::format_digest(rank.finished().digest())));
     }
   }
   if (!different.empty()) {
@@ -359,10 +359,10 @@ void Coordinator::take_failure(JobRecord& record, int32_t rank, const v1::Failur
     return;
   }
   *r.mutable_failure() = bounded(failure, limits_);
-  add_event(record, kRankFailed,
-            absl::StrCat(rank_text(r), " failed, ", r.failure().reason(), ": ",
-                         r.failure().message()),
-            rank, now);
+  add_event(
+      record, kRankFailed,
+      absl::StrCat(rank_text(r), " failed, ", r.failure().reason(), ": ", r.failure().message()),
+      rank, now);
   dirty(record);
   note_trouble(record, rank, now);
   check_trouble(record, now);
@@ -422,8 +422,8 @@ void Coordinator::check_trouble(JobRecord& record, absl::Time now) {
   if (!is_active(record.job.state()) || record.causes == 0) {
     return;
   }
-  const bool time_is_up = now - record.trouble_since >
-                          wire::derive_timeouts(record.job.job()).root_cause_wait;
+  const bool time_is_up =
+      now - record.trouble_since > wire::derive_timeouts(record.job.job()).root_cause_wait;
   const v1::Rank* first = nullptr;
   int first_order = 0;
   for (int32_t rank = 0; rank < record.job.ranks_size(); ++rank) {
@@ -458,8 +458,8 @@ void Coordinator::blame_peers(JobRecord& record, absl::Time now) {
   }
   // A rank that was blamed by name and cannot be reached is better evidence than any other.
   for (const v1::Rank& rank : record.job.ranks()) {
-    if (rank.has_failure() && rank.failure().has_peer_rank() &&
-        rank.failure().peer_rank() >= 0 && rank.failure().peer_rank() < record.job.ranks_size() &&
+    if (rank.has_failure() && rank.failure().has_peer_rank() && rank.failure().peer_rank() >= 0 &&
+        rank.failure().peer_rank() < record.job.ranks_size() &&
         !membership_.live(record.job.ranks(rank.failure().peer_rank()).node())) {
       away = &record.job.ranks(rank.failure().peer_rank());
     }

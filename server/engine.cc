@@ -22,9 +22,8 @@ namespace {
 std::function<absl::Time()> anchored_clock() {
   const absl::Time wall = absl::Now();
   const auto steady = std::chrono::steady_clock::now();
-  return [wall, steady] {
-    return wall + absl::FromChrono(std::chrono::steady_clock::now() - steady);
-  };
+  return
+      [wall, steady] { return wall + absl::FromChrono(std::chrono::steady_clock::now() - steady); };
 }
 
 absl::Status stopping() {
@@ -55,8 +54,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::open(Options options, metrics::M
   std::filesystem::create_directories(options.data_dir, error);
   if (error) {
     return wire::with_error_info(
-        absl::UnavailableError(absl::StrCat("--data-dir ", options.data_dir,
-                                            ": cannot be made: ", error.message())),
+        absl::UnavailableError(
+            absl::StrCat("--data-dir ", options.data_dir, ": cannot be made: ", error.message())),
         {kStoreFailed, {{"path", options.data_dir}}});
   }
   LACONIC_ASSIGN_OR_RETURN(auto store, JobStore::open(options.data_dir + "/laconic.db"));
@@ -131,7 +130,7 @@ void Engine::run() {
       queue_.pop_front();
       lock.unlock();
       command();
-      command = nullptr;  // What it holds may end here; never under the lock.
+      command = nullptr;       // What it holds may end here; never under the lock.
       settle().IgnoreError();  // Kept, told in the log, and tried again at every tick.
       lock.lock();
     }
@@ -139,7 +138,8 @@ void Engine::run() {
       lock.unlock();
       tick();
       lock.lock();
-      next_tick = std::chrono::steady_clock::now() + absl::ToChronoMilliseconds(options_.limits.tick);
+      next_tick =
+          std::chrono::steady_clock::now() + absl::ToChronoMilliseconds(options_.limits.tick);
     }
   }
 }
@@ -193,8 +193,8 @@ void Engine::forget_old_requests() {
 absl::Status Engine::settle() {
   const Effects& effects = coordinator_.effects();
   const bool rows = !effects.jobs.empty() || new_request_.has_value();
-  const bool lazy = !effects.events.empty() || !effects.history.empty() ||
-                    !effects.history_rewritten.empty();
+  const bool lazy =
+      !effects.events.empty() || !effects.history.empty() || !effects.history_rewritten.empty();
   absl::Status status;
   if (rows || (lazy && now() - last_commit_ >= options_.limits.lazy_commit)) {
     status = commit(rows);
@@ -363,12 +363,11 @@ void Engine::check_sessions() {
                        absl::AbortedError(absl::StrCat("a newer session of node ", session.node,
                                                        " has taken over")),
                        {kSessionReplaced, {{"node", session.node}}})
-                 : wire::with_error_info(
-                       absl::DeadlineExceededError(absl::StrCat(
-                           "nothing was heard from the worker for ",
-                           absl::FormatDuration(options_.limits.session_silence),
-                           "; open a new session")),
-                       {kSessionSilent, {{"node", session.node}}});
+                 : wire::with_error_info(absl::DeadlineExceededError(absl::StrCat(
+                                             "nothing was heard from the worker for ",
+                                             absl::FormatDuration(options_.limits.session_silence),
+                                             "; open a new session")),
+                                         {kSessionSilent, {{"node", session.node}}});
     ended.emplace_back(std::move(link), status);
   }
   for (const auto& [link, status] : ended) {

@@ -50,10 +50,9 @@ bool is_uuid(const std::string& text) {
 
 absl::Status bad_page(const std::string& field, const std::string& value,
                       const std::string& allowed) {
-  return wire::with_error_info(
-      absl::InvalidArgumentError(absl::StrCat("ListJobs: ", field, " is '", value,
-                                              "'; allowed: ", allowed)),
-      {kBadPage, {{"field", field}, {"value", value}}});
+  return wire::with_error_info(absl::InvalidArgumentError(absl::StrCat(
+                                   "ListJobs: ", field, " is '", value, "'; allowed: ", allowed)),
+                               {kBadPage, {{"field", field}, {"value", value}}});
 }
 
 }  // namespace

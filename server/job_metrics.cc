@@ -15,7 +15,7 @@ constexpr const char* kPool = "default";
 constexpr const char* kLink = "lan";
 constexpr v1::JobState kStates[] = {v1::QUEUED,    v1::STARTING,  v1::RUNNING, v1::CANCELLING,
                                     v1::CANCELLED, v1::SUCCEEDED, v1::FAILED};
-constexpr const char* kPendingReasons[] = {kNoWorkers,    kNotEnoughSlots,     kSlotsBusy,
+constexpr const char* kPendingReasons[] = {kNoWorkers,      kNotEnoughSlots,     kSlotsBusy,
                                            kBehindOtherJob, kReservationExpired, kSubmitted};
 
 // Counts of a rank so far; its last report holds them all.

@@ -19,8 +19,8 @@ bool all_passed(const JobRecord& record, int64_t step) {
       continue;
     }
     bool passed = false;
-    for (auto it = record.open_points.lower_bound(step);
-         it != record.open_points.end() && !passed; ++it) {
+    for (auto it = record.open_points.lower_bound(step); it != record.open_points.end() && !passed;
+         ++it) {
       passed = it->second.losses.count(rank) > 0;
     }
     if (!passed) {

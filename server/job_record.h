@@ -25,14 +25,14 @@ struct Task {
 
 // Points of one step that some ranks have reported.
 struct OpenPoint {
-  v1::HistoryPoint merged;    // evaluation of rank 0, largest bytes
+  v1::HistoryPoint merged;           // evaluation of rank 0, largest bytes
   std::map<int32_t, double> losses;  // by rank
   absl::Time since;
 };
 
 struct JobRecord {
-  v1::Job job;                // history included
-  std::vector<Task> tasks;    // as job.ranks
+  v1::Job job;              // history included
+  std::vector<Task> tasks;  // as job.ranks
   std::string peer_token;
   std::vector<v1::Event> events;
   int expired_reservations = 0;

@@ -94,9 +94,9 @@ class LogStream : public JobStream<v1::StreamLogsResponse> {
     }
     for (int32_t rank = 0; rank < ranks; ++rank) {
       for (const v1::LogSource source : {v1::STDOUT, v1::STDERR}) {
-        const bool wanted = (!request_.has_rank() || request_.rank() == rank) &&
-                            (request_.source() == v1::LOG_SOURCE_UNSPECIFIED ||
-                             request_.source() == source);
+        const bool wanted =
+            (!request_.has_rank() || request_.rank() == rank) &&
+            (request_.source() == v1::LOG_SOURCE_UNSPECIFIED || request_.source() == source);
         if (wanted) {
           const int64_t start =
               request_.has_tail_lines()
@@ -178,9 +178,8 @@ grpc::ServerUnaryReactor* JobServiceImpl::GetJob(grpc::CallbackServerContext* co
 grpc::ServerUnaryReactor* JobServiceImpl::ListJobs(grpc::CallbackServerContext* context,
                                                    const v1::ListJobsRequest* request,
                                                    v1::ListJobsResponse* response) {
-  return answer(engine_, context, "ListJobs", [this, request, response] {
-    return engine_.list_jobs(*request, *response);
-  });
+  return answer(engine_, context, "ListJobs",
+                [this, request, response] { return engine_.list_jobs(*request, *response); });
 }
 
 grpc::ServerUnaryReactor* JobServiceImpl::CancelJob(grpc::CallbackServerContext* context,

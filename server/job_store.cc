@@ -144,9 +144,8 @@ absl::StatusOr<std::unique_ptr<JobStore>> JobStore::open(const std::string& path
   LACONIC_RETURN_IF_ERROR(store->run("PRAGMA journal_mode=WAL"));
   LACONIC_RETURN_IF_ERROR(store->run("PRAGMA synchronous=FULL"));
   if (version == 0) {
-    LACONIC_RETURN_IF_ERROR(
-        store->run(absl::StrCat("BEGIN IMMEDIATE;", kSchema,
-                                "PRAGMA user_version=", kSchemaVersion, ";COMMIT")));
+    LACONIC_RETURN_IF_ERROR(store->run(absl::StrCat(
+        "BEGIN IMMEDIATE;", kSchema, "PRAGMA user_version=", kSchemaVersion, ";COMMIT")));
   }
   return store;
 }
@@ -224,9 +223,9 @@ absl::Status JobStore::write(const StoreBatch& batch) {
                                 .run());
   }
   if (batch.delete_job) {
-    for (const char* sql : {"DELETE FROM jobs WHERE id=?", "DELETE FROM tasks WHERE job_id=?",
-                            "DELETE FROM history WHERE job_id=?",
-                            "DELETE FROM events WHERE job_id=?"}) {
+    for (const char* sql :
+         {"DELETE FROM jobs WHERE id=?", "DELETE FROM tasks WHERE job_id=?",
+          "DELETE FROM history WHERE job_id=?", "DELETE FROM events WHERE job_id=?"}) {
       LACONIC_RETURN_IF_ERROR(Statement(*this, sql).text(*batch.delete_job).run());
     }
   }
@@ -240,7 +239,8 @@ absl::Status JobStore::commit(const StoreBatch& batch) {
     status = run("COMMIT");
   }
   if (!status.ok() && sqlite3_get_autocommit(db_) == 0) {
-    // The first error is the one to tell; a failed ROLLBACK leaves the transaction to the next open.
+    // The first error is the one to tell; a failed ROLLBACK leaves the transaction to the next
+    // open.
     sqlite3_exec(db_, "ROLLBACK", nullptr, nullptr, nullptr);
   }
   return status;

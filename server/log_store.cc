@@ -26,10 +26,9 @@ absl::Status LogStore::append(const v1::LogChunk& chunk) {
   const std::string& job_id = chunk.key().job_id();
   const int32_t rank = chunk.key().rank();
   if (chunk.data().size() > kChunkBytesMax || chunk.offset() < 0 || rank < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("log chunk of job ", job_id, " rank ", rank, ": ", chunk.data().size(),
-                     " bytes at offset ", chunk.offset(), "; allowed: at most ", kChunkBytesMax,
-                     " bytes, offset and rank >= 0"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "log chunk of job ", job_id, " rank ", rank, ": ", chunk.data().size(), " bytes at offset ",
+        chunk.offset(), "; allowed: at most ", kChunkBytesMax, " bytes, offset and rank >= 0"));
   }
   const int64_t have = arrived(job_id, rank, chunk.source());
   const auto size = static_cast<int64_t>(chunk.data().size());

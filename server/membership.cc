@@ -61,8 +61,8 @@ absl::Status Membership::enter(const v1::Register& request, uint64_t session, ab
   const auto found = nodes_.find(request.node());
   if (found == nodes_.end() && nodes_.size() >= limits_.nodes_max) {
     return wire::with_error_info(
-        absl::ResourceExhaustedError(absl::StrCat(
-            "the server knows ", nodes_.size(), " nodes, which is its limit; stop some workers")),
+        absl::ResourceExhaustedError(absl::StrCat("the server knows ", nodes_.size(),
+                                                  " nodes, which is its limit; stop some workers")),
         {kNodeLimit, {{"limit", absl::StrCat(limits_.nodes_max)}}});
   }
   if (found != nodes_.end() && found->second.live() &&

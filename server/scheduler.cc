@@ -16,9 +16,10 @@ std::string slots_text(int64_t count) {
 std::vector<std::string> place(int32_t slots, std::vector<NodeSlots>& nodes) {
   std::vector<std::string> placement;
   for (int32_t rank = 0; rank < slots; ++rank) {
-    const auto best = std::min_element(nodes.begin(), nodes.end(), [](const auto& a, const auto& b) {
-      return a.free != b.free ? a.free > b.free : a.name < b.name;
-    });
+    const auto best =
+        std::min_element(nodes.begin(), nodes.end(), [](const auto& a, const auto& b) {
+          return a.free != b.free ? a.free > b.free : a.name < b.name;
+        });
     placement.push_back(best->name);
     --best->free;
   }

@@ -32,8 +32,8 @@ struct Verdict {
   std::string message;                 // one sentence with numbers
   int32_t position = 0;                // in the queue, from 1
   int32_t slots_wanted = 0;
-  int32_t slots_free = 0;   // on live nodes, as this job saw them
-  int32_t slots_total = 0;  // on live nodes
+  int32_t slots_free = 0;             // on live nodes, as this job saw them
+  int32_t slots_total = 0;            // on live nodes
   std::vector<std::string> blockers;  // jobs that hold slots, or the one that stands ahead
 };
 

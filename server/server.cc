@@ -64,11 +64,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::start(const ServerOptions& optio
   builder.RegisterService(server->sessions_.get());
   server->server_ = builder.BuildAndStart();
   if (server->server_ == nullptr || port == 0) {
-    return absl::UnavailableError(
-        absl::StrCat("--listen ", options.listen, ": cannot listen; give a free port, 0 takes any"));
+    return absl::UnavailableError(absl::StrCat("--listen ", options.listen,
+                                               ": cannot listen; give a free port, 0 takes any"));
   }
-  server->address_ =
-      absl::StrCat(options.listen.substr(0, options.listen.rfind(':')), ":", port);
+  server->address_ = absl::StrCat(options.listen.substr(0, options.listen.rfind(':')), ":", port);
   if (!options.metrics_listen.empty()) {
     LACONIC_ASSIGN_OR_RETURN(server->metrics_address_,
                              server->metrics_.serve(options.metrics_listen));

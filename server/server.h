@@ -33,12 +33,13 @@ class Server {
   static absl::StatusOr<std::unique_ptr<Server>> start(const ServerOptions& options);
   ~Server();
 
-  const std::string& address() const { return address_; }  // host:port
+  const std::string& address() const { return address_; }                  // host:port
   const std::string& metrics_address() const { return metrics_address_; }  // empty: off
   metrics::Metrics& metrics() { return metrics_; }
 
-  // Health says NOT_SERVING, live streams end with Unavailable, calls in flight get until `deadline`
-  // from now, then everything is cut. Idempotent; returns within the deadline and a little.
+  // Health says NOT_SERVING, live streams end with Unavailable, calls in flight get until
+  // `deadline` from now, then everything is cut. Idempotent; returns within the deadline and a
+  // little.
   void stop(absl::Duration deadline);
 
  private:

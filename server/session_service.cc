@@ -22,6 +22,7 @@ class SessionStream : public grpc::ServerBidiReactor<v1::SessionRequest, v1::Ses
   grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionResponse>* begin() {
     self_ = shared_from_this();
     if (!engine_.try_post([self = self_] { self->open(); })) {
+      finished_ = true;  // Nothing is posted yet, so no other thread looks.
       Finish(wire::to_grpc(wire::with_error_info(
           absl::UnavailableError("the server is busy or stopping; try again"), {kServerBusy, {}})));
     }
@@ -46,9 +47,7 @@ class SessionStream : public grpc::ServerBidiReactor<v1::SessionRequest, v1::Ses
     engine_.post(
         [self = shared_from_this()] { self->end(absl::CancelledError("the worker went away")); });
   }
-  void OnDone() override {
-    const std::shared_ptr<SessionStream> self = std::move(self_);
-  }
+  void OnDone() override { const std::shared_ptr<SessionStream> self = std::move(self_); }
 
   // The engine's thread.
   void send(const v1::SessionResponse& message) override {

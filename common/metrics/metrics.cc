@@ -1,6 +1,10 @@
 #include "common/metrics/metrics.h"
 
+#include <prometheus/counter.h>
 #include <prometheus/exposer.h>
+#include <prometheus/family.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
@@ -17,8 +21,8 @@ namespace laconic::metrics {
 namespace {
 
 // 12 buckets from a millisecond (one fsync) to ten minutes (a wait in the queue).
-const prometheus::Histogram::BucketBoundaries kSecondsBuckets = {
-    0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 60, 600};
+const prometheus::Histogram::BucketBoundaries kSecondsBuckets = {0.001, 0.003, 0.01, 0.03, 0.1, 0.3,
+                                                                 1,     3,     10,   60,   600};
 
 using SeriesKey = std::pair<const Metric*, Metrics::Labels>;
 
@@ -73,19 +77,22 @@ Metrics::Metrics() : impl_(std::make_unique<Impl>()) {
   for (const Metric* metric : kMetrics) {
     switch (metric->kind) {
       case Kind::kGauge:
-        impl_->gauges.families[metric] =
-            &prometheus::BuildGauge().Name(metric->name).Help(metric->help).Register(
-                *impl_->registry);
+        impl_->gauges.families[metric] = &prometheus::BuildGauge()
+                                              .Name(metric->name)
+                                              .Help(metric->help)
+                                              .Register(*impl_->registry);
         break;
       case Kind::kCounter:
-        impl_->counters.families[metric] =
-            &prometheus::BuildCounter().Name(metric->name).Help(metric->help).Register(
-                *impl_->registry);
+        impl_->counters.families[metric] = &prometheus::BuildCounter()
+                                                .Name(metric->name)
+                                                .Help(metric->help)
+                                                .Register(*impl_->registry);
         break;
       case Kind::kHistogram:
-        impl_->histograms.families[metric] =
-            &prometheus::BuildHistogram().Name(metric->name).Help(metric->help).Register(
-                *impl_->registry);
+        impl_->histograms.families[metric] = &prometheus::BuildHistogram()
+                                                  .Name(metric->name)
+                                                  .Help(metric->help)
+                                                  .Register(*impl_->registry);
         break;
     }
   }
@@ -144,9 +151,8 @@ absl::StatusOr<std::string> Metrics::serve(const std::string& address) {
     impl_->exposer = std::make_unique<prometheus::Exposer>(address, /*num_threads=*/2);
     impl_->exposer->RegisterCollectable(impl_->registry);
   } catch (const std::exception& error) {
-    return absl::UnavailableError(absl::StrCat("--metrics-listen ", address,
-                                               ": cannot listen: ", error.what(),
-                                               "; give a free port, 0 takes any"));
+    return absl::UnavailableError(absl::StrCat("--metrics-listen ", address, ": cannot listen: ",
+                                               error.what(), "; give a free port, 0 takes any"));
   }
   const std::vector<int> ports = impl_->exposer->GetListeningPorts();
   if (ports.empty()) {
