@@ -1,0 +1,495 @@
+// The whole server over real gRPC, with workers that speak the session protocol.
+#include "server/server.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/wire/channel.h"
+#include "common/wire/status.h"
+#include "laconic/v1/control.grpc.pb.h"
+#include "server/reasons.h"
+#include "tests/server/job_fixture.h"
+#include "tests/server/temporary_directory.h"
+#include "tests/testing/status_matchers.h"
+
+namespace laconic::server {
+namespace {
+
+namespace fixture = ::laconic::server::testing;
+using ::laconic::testing::StatusIs;
+using ::testing::_;
+using ::testing::HasSubstr;
+
+constexpr absl::Duration kCallDeadline = absl::Seconds(30);
+
+std::string uuid(int number) {
+  return absl::StrCat("00000000-0000-4000-8000-", 100'000'000'000 + number);
+}
+
+// A worker's side of the session, one message at a time.
+class FakeWorker {
+ public:
+  FakeWorker(const std::shared_ptr<grpc::Channel>& channel, std::string name)
+      : stub_(v1::SessionService::NewStub(channel)), name_(std::move(name)) {
+    context_.set_deadline(absl::ToChronoTime(absl::Now() + kCallDeadline));
+    stream_ = stub_->Session(&context_);
+  }
+  ~FakeWorker() {
+    context_.TryCancel();
+    if (!finished_) {
+      finish().IgnoreError();
+    }
+  }
+
+  v1::Welcome enter(const v1::Register& registration) {
+    v1::SessionRequest request;
+    *request.mutable_register_() = registration;
+    EXPECT_TRUE(stream_->Write(request));
+    return read().welcome();
+  }
+  v1::SessionResponse read() {
+    v1::SessionResponse response;
+    stream_->Read(&response);  // An ended session gives an empty message, which no test expects.
+    return response;
+  }
+  void send(const v1::TaskUpdate& update) {
+    v1::SessionRequest request;
+    *request.mutable_task_update() = update;
+    stream_->Write(request);
+  }
+  void log(const TaskId& id, int64_t offset, const std::string& data) {
+    v1::SessionRequest request;
+    v1::LogChunk& chunk = *request.mutable_log_chunk();
+    *chunk.mutable_key() = task_key(id);
+    chunk.set_source(v1::STDERR);
+    chunk.set_offset(offset);
+    chunk.set_data(data);
+    stream_->Write(request);
+  }
+  void heartbeat() {
+    v1::SessionRequest request;
+    request.mutable_heartbeat();
+    stream_->Write(request);
+  }
+  absl::Status finish() {
+    finished_ = true;
+    v1::SessionResponse rest;
+    while (stream_->Read(&rest)) {
+    }
+    return wire::from_grpc(stream_->Finish());
+  }
+
+ private:
+  std::unique_ptr<v1::SessionService::Stub> stub_;
+  std::string name_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::SessionRequest, v1::SessionResponse>> stream_;
+  bool finished_ = false;
+};
+
+class ServerTest : public ::testing::Test {
+ protected:
+  void SetUp() override { start(); }
+
+  void start() {
+    ServerOptions options;
+    options.listen = "127.0.0.1:0";
+    options.metrics_listen = "";
+    options.data_dir = directory_.path();
+    options.limits = limits_;
+    ASSERT_OK_AND_ASSIGN(server_, Server::start(options));
+    channel_ = grpc::CreateCustomChannel(server_->address(), grpc::InsecureChannelCredentials(),
+                                         wire::control_channel_arguments());
+    jobs_ = v1::JobService::NewStub(channel_);
+  }
+  void restart() {
+    server_->stop(absl::Seconds(1));
+    server_.reset();
+    start();
+  }
+  static std::unique_ptr<grpc::ClientContext> context() {
+    auto context = std::make_unique<grpc::ClientContext>();
+    context->set_deadline(absl::ToChronoTime(absl::Now() + kCallDeadline));
+    return context;
+  }
+  absl::StatusOr<v1::Job> create(const v1::TrainJob& job, const std::string& request_id) {
+    v1::CreateJobRequest request;
+    *request.mutable_job() = job;
+    request.set_request_id(request_id);
+    v1::CreateJobResponse response;
+    const grpc::Status status = jobs_->CreateJob(context().get(), request, &response);
+    if (!status.ok()) {
+      return wire::from_grpc(status);
+    }
+    return response.job();
+  }
+  absl::StatusOr<v1::Job> get(const std::string& id) {
+    v1::GetJobRequest request;
+    request.set_id(id);
+    v1::GetJobResponse response;
+    const grpc::Status status = jobs_->GetJob(context().get(), request, &response);
+    if (!status.ok()) {
+      return wire::from_grpc(status);
+    }
+    return response.job();
+  }
+  absl::Status cancel(const std::string& id) {
+    v1::CancelJobRequest request;
+    request.set_id(id);
+    v1::CancelJobResponse response;
+    return wire::from_grpc(jobs_->CancelJob(context().get(), request, &response));
+  }
+  // Watches the job until `until` says so; fails when the stream ends before.
+  template <typename Until>
+  v1::Job watch(const std::string& id, Until until) {
+    const auto call = context();
+    v1::WatchJobRequest request;
+    request.set_id(id);
+    const auto stream = jobs_->WatchJob(call.get(), request);
+    v1::WatchJobResponse response;
+    while (stream->Read(&response)) {
+      if (until(response.job())) {
+        call->TryCancel();
+        return response.job();
+      }
+    }
+    ADD_FAILURE() << "the watch ended: " << stream->Finish().error_message() << " at "
+                  << response.job().ShortDebugString();
+    return response.job();
+  }
+  v1::Job watch_state(const std::string& id, v1::JobState state) {
+    return watch(id, [state](const v1::Job& job) { return job.state() == state; });
+  }
+  // Takes `count` StartTasks and brings the ranks to training.
+  std::vector<TaskId> run(FakeWorker& worker, int count) {
+    std::vector<TaskId> tasks;
+    for (int i = 0; i < count; ++i) {
+      const v1::SessionResponse message = worker.read();
+      EXPECT_TRUE(message.has_start_task()) << message.ShortDebugString();
+      tasks.push_back(task_id(message.start_task().key()));
+    }
+    for (const TaskId& task : tasks) {
+      worker.send(fixture::pid_of(task));
+      worker.send(fixture::hello_of(task));
+    }
+    for (int i = 0; i < count; ++i) {
+      EXPECT_TRUE(worker.read().has_launch_task());
+    }
+    return tasks;
+  }
+
+  fixture::TemporaryDirectory directory_;
+  Limits limits_;
+  std::unique_ptr<Server> server_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::JobService::Stub> jobs_;
+};
+
+TEST_F(ServerTest, JobRunsFromSubmitToSuccess) {
+  FakeWorker worker(channel_, "n1");
+  EXPECT_EQ(worker.enter(fixture::registration("n1", 2)).server_version(), "0.1.0");
+  ASSERT_OK_AND_ASSIGN(const v1::Job job, create(fixture::job_of(2), uuid(1)));
+  EXPECT_EQ(job.id().size(), 10u);
+  EXPECT_EQ(job.state(), v1::QUEUED);
+  const auto tasks = run(worker, 2);
+  for (const TaskId& task : tasks) {
+    worker.send(fixture::progress_of(task, 10));
+    worker.send(fixture::point_of(task, 10, 1.0));
+    worker.send(fixture::finished_of(task));
+    worker.send(fixture::exit_of(task, 0));
+  }
+  const v1::Job done = watch_state(job.id(), v1::SUCCEEDED);
+  EXPECT_TRUE(done.has_finish_time());
+  ASSERT_OK_AND_ASSIGN(const v1::Job stored, get("job"));
+  EXPECT_EQ(stored.history_size(), 1);
+  EXPECT_TRUE(worker.read().has_release_task());
+  EXPECT_TRUE(worker.read().has_release_task());
+}
+
+TEST_F(ServerTest, SameRequestIdGivesTheSameJobAlsoAfterARestart) {
+  ASSERT_OK_AND_ASSIGN(const v1::Job first, create(fixture::job_of(2), uuid(1)));
+  ASSERT_OK_AND_ASSIGN(const v1::Job again, create(fixture::job_of(2), uuid(1)));
+  EXPECT_EQ(first.id(), again.id());
+  restart();
+  ASSERT_OK_AND_ASSIGN(const v1::Job later, create(fixture::job_of(2), uuid(1)));
+  EXPECT_EQ(first.id(), later.id());
+  const auto other = create(fixture::job_of(3), uuid(1));
+  EXPECT_THAT(other, StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr(first.id())));
+  EXPECT_EQ(wire::error_info(other.status()).reason, kRequestIdReused);
+}
+
+TEST_F(ServerTest, RequestIdOfADeletedJobMakesNoNewOne) {
+  ASSERT_OK_AND_ASSIGN(const v1::Job job, create(fixture::job_of(2), uuid(1)));
+  ASSERT_OK(cancel(job.id()));
+  v1::DeleteJobRequest request;
+  request.set_id(job.id());
+  v1::DeleteJobResponse response;
+  ASSERT_TRUE(jobs_->DeleteJob(context().get(), request, &response).ok());
+  EXPECT_THAT(get(job.id()), StatusIs(absl::StatusCode::kNotFound, _));
+  EXPECT_EQ(wire::error_info(create(fixture::job_of(2), uuid(1)).status()).reason, kJobDeleted);
+}
+
+TEST_F(ServerTest, InvalidJobIsRefusedWithEveryViolation) {
+  v1::TrainJob job = fixture::job_of(2);
+  job.mutable_spec()->mutable_train()->set_batch_size(0);
+  job.mutable_spec()->mutable_train()->set_steps(0);
+  const auto refused = create(job, uuid(1));
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kInvalidArgument, _));
+  EXPECT_EQ(wire::error_info(refused.status()).reason, "INVALID_JOB");
+  EXPECT_EQ(wire::violations(refused.status()).size(), 2u);
+}
+
+TEST_F(ServerTest, RequestIdMustBeAUuid) {
+  for (const std::string id : {"", "x", "00000000-0000-4000-8000-00000000000g"}) {
+    EXPECT_EQ(wire::error_info(create(fixture::job_of(1), id).status()).reason, kBadRequestId);
+  }
+}
+
+TEST_F(ServerTest, ValidateOnlyStoresNothing) {
+  v1::CreateJobRequest request;
+  *request.mutable_job() = fixture::job_of(2);
+  request.set_validate_only(true);
+  v1::CreateJobResponse response;
+  ASSERT_TRUE(jobs_->CreateJob(context().get(), request, &response).ok());
+  EXPECT_EQ(response.job().id(), "");
+  v1::ListJobsResponse list;
+  ASSERT_TRUE(jobs_->ListJobs(context().get(), {}, &list).ok());
+  EXPECT_EQ(list.jobs_size(), 0);
+}
+
+TEST_F(ServerTest, ListGivesPagesNewestFirst) {
+  std::vector<std::string> ids;
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_OK_AND_ASSIGN(const v1::Job job, create(fixture::job_of(1), uuid(i)));
+    ids.insert(ids.begin(), job.id());
+  }
+  v1::ListJobsRequest request;
+  request.set_page_size(2);
+  std::vector<std::string> listed;
+  for (int page = 0; page < 3; ++page) {
+    v1::ListJobsResponse response;
+    ASSERT_TRUE(jobs_->ListJobs(context().get(), request, &response).ok());
+    for (const v1::Job& job : response.jobs()) {
+      listed.push_back(job.id());
+    }
+    request.set_page_token(response.next_page_token());
+  }
+  EXPECT_EQ(listed, ids);
+  EXPECT_EQ(request.page_token(), "");
+}
+
+TEST_F(ServerTest, BadPagesAreRefused) {
+  v1::ListJobsRequest request;
+  v1::ListJobsResponse response;
+  request.set_page_size(1001);
+  EXPECT_EQ(jobs_->ListJobs(context().get(), request, &response).error_code(),
+            grpc::INVALID_ARGUMENT);
+  request.set_page_size(1);
+  request.set_page_token("nonsense");
+  EXPECT_EQ(jobs_->ListJobs(context().get(), request, &response).error_code(),
+            grpc::INVALID_ARGUMENT);
+}
+
+TEST_F(ServerTest, RunningJobSurvivesARestartOfTheServer) {
+  std::vector<TaskId> tasks;
+  std::string id;
+  {
+    FakeWorker worker(channel_, "n1");
+    worker.enter(fixture::registration("n1", 1));
+    ASSERT_OK_AND_ASSIGN(const v1::Job job, create(fixture::job_of(1), uuid(1)));
+    id = job.id();
+    tasks = run(worker, 1);
+    worker.log(tasks[0], 0, "half a li");
+    worker.send(fixture::progress_of(tasks[0], 1));
+    watch(id, [](const v1::Job& j) { return j.ranks(0).progress().step() == 1; });
+  }
+  restart();
+  FakeWorker worker(channel_, "n1");
+  v1::Register back = fixture::registration("n1", 1);
+  *back.add_tasks()->mutable_key() = task_key(tasks[0]);
+  *back.mutable_tasks(0)->mutable_hello() = fixture::hello_of(tasks[0]).report().hello();
+  back.mutable_tasks(0)->set_launched(true);
+  const v1::Welcome welcome = worker.enter(back);
+  ASSERT_EQ(welcome.log_offsets_size(), 2);
+  EXPECT_EQ(welcome.log_offsets(0).offset() + welcome.log_offsets(1).offset(), 9);
+  worker.send(fixture::finished_of(tasks[0]));
+  watch_state(id, v1::SUCCEEDED);
+}
+
+TEST_F(ServerTest, KilledTrainerFailsTheJobAndTheOthersAreStopped) {
+  FakeWorker worker(channel_, "n1");
+  worker.enter(fixture::registration("n1", 2));
+  ASSERT_OK_AND_ASSIGN(const v1::Job job, create(fixture::job_of(2), uuid(1)));
+  const auto tasks = run(worker, 2);
+  worker.send(fixture::exit_of(tasks[1], 0, 9));
+  const v1::Job failed = watch_state(job.id(), v1::FAILED);
+  EXPECT_EQ(failed.reason(), kTrainerKilled);
+  EXPECT_THAT(failed.message(), HasSubstr("signal 9"));
+  const v1::SessionResponse first = worker.read();
+  const v1::SessionResponse second = worker.read();
+  EXPECT_TRUE(first.has_stop_task() || second.has_stop_task());
+  EXPECT_TRUE(first.has_release_task() || second.has_release_task());
+}
+
+TEST_F(ServerTest, LogsFollowUntilTheJobIsFinalAndAllIsSent) {
+  FakeWorker worker(channel_, "n1");
+  worker.enter(fixture::registration("n1", 1));
+  ASSERT_OK_AND_ASSIGN(const v1::Job job, create(fixture::job_of(1), uuid(1)));
+  const auto tasks = run(worker, 1);
+  worker.log(tasks[0], 0, "one\ntw");
+  v1::StreamLogsRequest request;
+  request.set_id(job.id());
+  request.set_follow(true);
+  const auto call = context();
+  const auto stream = jobs_->StreamLogs(call.get(), request);
+  v1::StreamLogsResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.data(), "one\n");
+  EXPECT_EQ(response.source(), v1::STDERR);
+  worker.log(tasks[0], 6, "o\nlast");
+  worker.send(fixture::finished_of(tasks[0]));
+  worker.send(fixture::exit_of(tasks[0], 0));
+  std::string rest;
+  while (stream->Read(&response)) {
+    rest += response.data();
+  }
+  EXPECT_EQ(rest, "two\nlast");
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(ServerTest, LogsOfARankThatIsNotThereAreRefused) {
+  ASSERT_OK_AND_ASSIGN(const v1::Job job, create(fixture::job_of(1), uuid(1)));
+  v1::StreamLogsRequest request;
+  request.set_id(job.id());
+  request.set_rank(1);
+  const auto call = context();
+  const auto stream = jobs_->StreamLogs(call.get(), request);
+  v1::StreamLogsResponse response;
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_THAT(wire::from_grpc(stream->Finish()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("0..0")));
+}
+
+TEST_F(ServerTest, EventsAreInOrderAndEndWithTheJob) {
+  ASSERT_OK_AND_ASSIGN(const v1::Job job, create(fixture::job_of(1), uuid(1)));
+  ASSERT_OK(cancel(job.id()));
+  v1::StreamEventsRequest request;
+  request.set_id(job.id());
+  request.set_follow(true);
+  const auto call = context();
+  const auto stream = jobs_->StreamEvents(call.get(), request);
+  v1::StreamEventsResponse response;
+  std::vector<std::string> reasons;
+  int64_t sequence = 0;
+  while (stream->Read(&response)) {
+    EXPECT_EQ(response.event().sequence(), ++sequence);
+    reasons.push_back(response.event().reason());
+  }
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(reasons.front(), kSubmitted);
+  EXPECT_EQ(reasons.back(), kCancelled);
+}
+
+TEST_F(ServerTest, WatchOfAnUnknownJobIsNotFound) {
+  v1::WatchJobRequest request;
+  request.set_id("nobody");
+  const auto call = context();
+  const auto stream = jobs_->WatchJob(call.get(), request);
+  v1::WatchJobResponse response;
+  EXPECT_FALSE(stream->Read(&response));
+  const absl::Status status = wire::from_grpc(stream->Finish());
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kNotFound, HasSubstr("laconic list")));
+  EXPECT_EQ(wire::error_info(status).reason, kJobNotFound);
+}
+
+TEST_F(ServerTest, SessionMustBeginWithARegistration) {
+  FakeWorker worker(channel_, "n1");
+  worker.heartbeat();
+  EXPECT_THAT(worker.finish(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("register")));
+}
+
+TEST_F(ServerTest, SilentSessionIsEndedAndItsNodeIsUnreachable) {
+  limits_.session_silence = absl::Milliseconds(300);
+  restart();
+  FakeWorker worker(channel_, "n1");
+  worker.enter(fixture::registration("n1", 1));
+  EXPECT_THAT(worker.finish(), StatusIs(absl::StatusCode::kDeadlineExceeded, _));
+  const auto nodes = v1::NodeService::NewStub(channel_);
+  v1::ListNodesResponse response;
+  ASSERT_TRUE(nodes->ListNodes(context().get(), {}, &response).ok());
+  ASSERT_EQ(response.nodes_size(), 1);
+  EXPECT_EQ(response.nodes(0).state(), v1::UNREACHABLE);
+}
+
+TEST_F(ServerTest, NewerSessionOfTheSameProcessTakesOver) {
+  FakeWorker old(channel_, "n1");
+  old.enter(fixture::registration("n1", 1));
+  FakeWorker fresh(channel_, "n1");
+  fresh.enter(fixture::registration("n1", 1));
+  EXPECT_THAT(old.finish(), StatusIs(absl::StatusCode::kAborted, HasSubstr("newer session")));
+}
+
+TEST_F(ServerTest, StopsInTimeWhileStreamsAreOpen) {
+  FakeWorker worker(channel_, "n1");
+  worker.enter(fixture::registration("n1", 1));
+  ASSERT_OK_AND_ASSIGN(const v1::Job job, create(fixture::job_of(9), uuid(1)));
+  v1::WatchJobRequest request;
+  request.set_id(job.id());
+  const auto call = context();
+  const auto stream = jobs_->WatchJob(call.get(), request);
+  v1::WatchJobResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  const absl::Time began = absl::Now();
+  server_->stop(absl::Seconds(5));
+  EXPECT_LT(absl::Now() - began, absl::Seconds(8));
+  while (stream->Read(&response)) {
+  }
+  EXPECT_THAT(wire::from_grpc(stream->Finish()), StatusIs(absl::StatusCode::kUnavailable, _));
+}
+
+TEST_F(ServerTest, MetricsShowTheJobAndItsBytes) {
+  FakeWorker worker(channel_, "n1");
+  worker.enter(fixture::registration("n1", 1));
+  ASSERT_OK_AND_ASSIGN(const v1::Job job, create(fixture::job_of(1), uuid(1)));
+  const auto tasks = run(worker, 1);
+  worker.send(fixture::progress_of(tasks[0], 7));
+  const std::string wanted = absl::StrCat("laconic_job_step{job_id=\"", job.id(), "\"} 7");
+  const absl::Time limit = absl::Now() + kCallDeadline;
+  std::string text;
+  while (text.find(wanted) == std::string::npos && absl::Now() < limit) {
+    ASSERT_OK(get(job.id()).status());  // One call is the pause: metrics follow once a second.
+    text = server_->metrics().text();
+    worker.heartbeat();
+  }
+  EXPECT_THAT(text, HasSubstr(wanted));
+  EXPECT_THAT(text, HasSubstr("laconic_jobs{state=\"RUNNING\"} 1"));
+  EXPECT_THAT(text, HasSubstr(absl::StrCat("laconic_exchange_wire_bytes_total{direction=\"sent\","
+                                           "job_id=\"",
+                                           job.id(), "\",link=\"lan\"} 70")));
+  EXPECT_THAT(text, HasSubstr("method=\"CreateJob\""));
+}
+
+TEST(ServerAddressTest, OtherThanLoopbackNeedsInsecure) {
+  ServerOptions options;
+  options.listen = "0.0.0.0:0";
+  EXPECT_THAT(Server::start(options),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--insecure")));
+  options.listen = "127.0.0.1:0";
+  options.metrics_listen = "0.0.0.0:0";
+  EXPECT_THAT(Server::start(options),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--metrics-listen")));
+}
+
+}  // namespace
+}  // namespace laconic::server
