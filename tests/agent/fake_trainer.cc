@@ -14,6 +14,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
@@ -46,9 +47,19 @@ void write_all(int fd, const std::string& text) {
 }
 
 // Double fork and setsid, as daemons do; the grandchild ignores SIGTERM and waits for ever.
+// Returns once the file is there.
 void detach(const std::string& file) {
+  std::array<int, 2> ends{};
+  if (pipe(ends.data()) != 0) {
+    _exit(91);
+  }
   const pid_t child = fork();
   if (child != 0) {
+    char byte = 0;
+    close(ends[1]);
+    if (read(ends[0], &byte, 1) != 1) {
+      _exit(92);
+    }
     return;
   }
   setsid();
@@ -62,6 +73,7 @@ void detach(const std::string& file) {
   write_all(fd, text);
   close(fd);
   rename(temporary.c_str(), file.c_str());
+  write_all(ends[1], "x");
   for (;;) {
     pause();
   }

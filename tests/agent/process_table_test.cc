@@ -1,6 +1,7 @@
 #include "worker/agent/process_table.h"
 
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 
 #include "tests/agent/processes.h"
 #include "tests/testing/status_matchers.h"
@@ -78,10 +79,12 @@ TEST_F(ProcessTableTest, TokensAreInTheEnvironmentAndNotInTheArguments) {
 }
 
 TEST_F(ProcessTableTest, DeafProcessIsKilledAfterTheGrace) {
+  ASSERT_EQ(mkfifo((directory_ / "ready").c_str(), 0600), 0);
   ASSERT_OK(
-      table_.spawn(shell("a", "trap '' TERM; touch ready; while :; do sleep 100 & wait; done")));
+      table_.spawn(shell("a", "trap '' TERM; echo > ready; while :; do sleep 1000 & wait; done")));
+  EXPECT_EQ(read_file(directory_ / "ready"), "\n");  // It is deaf now.
   table_.stop("a", absl::Milliseconds(50), absl::Now());
-  EXPECT_EQ(next_exit()->signal == SIGKILL || next_exit().has_value(), true);
+  EXPECT_EQ(next_exit()->signal, SIGKILL);
 }
 
 TEST_F(ProcessTableTest, MembersOfTheGroupDieWithItsLeader) {

@@ -99,6 +99,12 @@ class SessionServer final : public v1::SessionService::Service {
     offset->set_offset(bytes);
   }
 
+  // Registrations stay without an answer.
+  void set_silent(bool silent) {
+    absl::MutexLock lock(&mutex_);
+    silent_ = silent;
+  }
+
   grpc::Status Session(grpc::ServerContext* /*context*/, Stream* stream) override {
     v1::SessionRequest request;
     while (stream->Read(&request)) {
@@ -107,7 +113,9 @@ class SessionServer final : public v1::SessionService::Service {
       if (request.has_register_()) {
         v1::SessionResponse response;
         *response.mutable_welcome() = welcome_;
-        stream->Write(response);
+        if (!silent_) {
+          stream->Write(response);
+        }
         stream_ = stream;
       }
     }
@@ -151,6 +159,7 @@ class SessionServer final : public v1::SessionService::Service {
   absl::Mutex mutex_;
   Stream* stream_ = nullptr;
   v1::Welcome welcome_;
+  bool silent_ = false;
   Heard heard_;
 };
 
