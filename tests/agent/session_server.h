@@ -1,6 +1,7 @@
 // The server's side of the workers' sessions, real gRPC, with the decisions made by the test.
 #pragma once
 
+#include <grpc/grpc.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
@@ -18,6 +19,13 @@
 #include "worker/agent/task_table.h"
 
 namespace laconic::agent {
+
+// gRPC stays loaded for the whole program: version 1.51 may abort in grpc_completion_queue's unref
+// when the last user in one thread lets go while another thread starts anew.
+inline const bool kGrpcIsHeld = [] {
+  grpc_init();
+  return true;
+}();
 
 // What one or more sessions have told so far.
 struct Heard {
