@@ -80,7 +80,7 @@ absl::Status Client::explain(const absl::Status& status) const {
   if (status.code() == absl::StatusCode::kUnimplemented) {
     return absl::UnimplementedError(
         absl::StrCat("the server at ", address_, " does not know this call (", said,
-                     "); is it a laconic-server of this version? see laconic version --server"));
+                     "); is it a laconic-server of this version? see laconic version --server-info"));
   }
   return status;
 }

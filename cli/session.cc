@@ -26,9 +26,13 @@ void Session::note(const std::string& text) {
   }
 }
 
-int Session::fail(const absl::Status& status) {
+int Session::fail(const absl::Status& status) { return report_failure(status, false); }
+
+int Session::fail_stream(const absl::Status& status) { return report_failure(status, true); }
+
+int Session::report_failure(const absl::Status& status, bool streamed) {
   if (json()) {
-    console.out << error_json(status) << "\n" << std::flush;
+    console.out << error_json(status, streamed) << "\n" << std::flush;
   } else {
     console.err << "laconic: " << printable(std::string(status.message())) << "\n" << std::flush;
   }
@@ -45,13 +49,13 @@ int Session::fail_usage(const absl::Status& status) {
   return core::kExitUsage;
 }
 
-std::string error_json(const absl::Status& status) {
+std::string error_json(const absl::Status& status, bool streamed) {
   const wire::ErrorInfo info = wire::error_info(status);
   const auto entry = [](std::string* out, const auto& pair) {
     absl::StrAppend(out, json_string(pair.first), ":", json_string(pair.second));
   };
   return absl::StrCat(
-      "{\"schema_version\":1,\"ok\":false,\"error\":{\"code\":",
+      "{\"schema_version\":1,\"ok\":false,", streamed ? "\"terminal\":true," : "", "\"error\":{\"code\":",
       json_string(code_name(status.code())), ",\"reason\":", json_string(info.reason),
       ",\"message\":", json_string(std::string(status.message())), ",\"metadata\":{",
       absl::StrJoin(info.metadata, ",", entry), "}}}");

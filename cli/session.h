@@ -46,12 +46,17 @@ struct Session {
   void note(const std::string& text);
   // Says what went wrong (in JSON mode on standard output) and returns the exit code.
   int fail(const absl::Status& status);
+  // The same for a command whose answer is a stream: the line says that it is the last one.
+  int fail_stream(const absl::Status& status);
   // The same, with the exit code of a bad command line or job file whatever the status.
   int fail_usage(const absl::Status& status);
+
+ private:
+  int report_failure(const absl::Status& status, bool streamed);
 };
 
-// The failure envelope on one line.
-std::string error_json(const absl::Status& status);
+// The failure envelope on one line. `streamed`: it ends a stream, and says so.
+std::string error_json(const absl::Status& status, bool streamed = false);
 
 // Adds a command: name, what it does, its example, and what runs it.
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,
