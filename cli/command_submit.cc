@@ -131,8 +131,6 @@ void add_file_options(CLI::App& command, SubmitOptions& options) {
       ->type_name("FILE");
   command.add_option("--set", options.overrides, "Replace a field: spec.train.steps=10 (repeatable)")
       ->type_name("PATH=VALUE")
-      ->expected(1)
-      ->take_all()
       ->allow_extra_args(false);
 }
 
