@@ -1,0 +1,53 @@
+#include "cli/job_description.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+
+#include "cli/job_file.h"
+#include "tests/testing/status_matchers.h"
+
+namespace laconic::cli {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+std::string describe_example(const std::string& name, const std::vector<std::string>& overrides) {
+  const auto job = load_job_file(
+      std::filesystem::path(LACONIC_SOURCE_DIR) / "examples" / (name + ".yaml"), overrides);
+  EXPECT_OK(job);
+  return job.ok() ? describe_job(*job) : "";
+}
+
+TEST(DescribeJobTest, ShowsTimeoutsAndBytesOfTheDemo) {
+  const std::string text = describe_example("fashion_mnist", {});
+  EXPECT_THAT(text,
+              HasSubstr("  round_deadline   1 min 0 s  longest wait for a peer in a round\n"));
+  EXPECT_THAT(text, HasSubstr("Bytes per round and worker (421,642 parameters, 4 workers)\n"));
+  EXPECT_THAT(text, HasSubstr("times less"));
+}
+
+TEST(DescribeJobTest, SaysWhatItAssumesOfTheData) {
+  const std::string text = describe_example("fashion_mnist", {"spec.model.conv={}"});
+  EXPECT_THAT(text, HasSubstr("421,642 parameters, 4 workers, assuming 28x28x1 inputs"));
+}
+
+TEST(DescribeJobTest, DoesNotGuessWhatOnlyTheNodesKnow) {
+  EXPECT_THAT(describe_example("torchscript", {}),
+              HasSubstr("known only after its file is loaded on a node"));
+  const std::string text = describe_example("logistic_regression", {"spec.model.softmax={}"});
+  EXPECT_THAT(text, HasSubstr("the LibSVM file decides the model's size"));
+  EXPECT_THAT(text, Not(HasSubstr("parameters,")));
+}
+
+TEST(DescribeJobTest, SaysWhereABoundIsABound) {
+  EXPECT_THAT(describe_example("logistic_regression", {}),
+              HasSubstr("to all peers, with frame headers, at most"));
+  EXPECT_THAT(describe_example("bytes_gpt", {}), Not(HasSubstr("at most")));
+}
+
+}  // namespace
+}  // namespace laconic::cli
