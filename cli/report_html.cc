@@ -1,0 +1,254 @@
+#include "cli/report_html.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "cli/report_style.h"
+#include "cli/svg_chart.h"
+#include "common/core/format.h"
+#include "common/core/version.h"
+
+namespace laconic::cli {
+namespace {
+
+// More bars than this would be a wall: then the mean and the slowest ranks stand for all.
+constexpr size_t kBarsMax = 12;
+
+std::string optional_value(const std::optional<double>& value, int decimals) {
+  return value && std::isfinite(*value) ? absl::StrFormat("%.*f", decimals, *value) : "&ndash;";
+}
+
+std::string percent(const std::optional<double>& share) {
+  return share && std::isfinite(*share) ? absl::StrFormat("%.2f %%", *share * 100) : "&ndash;";
+}
+
+std::string seconds_text(double seconds) {
+  return core::format_duration(absl::Seconds(std::isfinite(seconds) ? seconds : 0));
+}
+
+LineChart loss_over_time(const ReportData& data) {
+  LineChart chart{.description = "Loss over time",
+                  .x = {.label = "time", .unit = Unit::kSeconds, .from_zero = true},
+                  .y = {.label = "loss"},
+                  .series = {}};
+  Series train{.name = "training loss", .color = 0, .dashed = false, .markers = false, .points = {}};
+  Series eval{.name = "held-out loss", .color = 1, .dashed = false, .markers = true, .points = {}};
+  for (const ReportPoint& point : data.history) {
+    train.points.push_back({point.seconds, point.train_loss});
+    if (point.eval_loss) {
+      eval.points.push_back({point.seconds, *point.eval_loss});
+    }
+  }
+  chart.series = {std::move(train), std::move(eval)};
+  return chart;
+}
+
+// The same curve twice: over what was sent, and over what a dense all-reduce would have sent by
+// the same step. The distance between them is what was saved.
+LineChart loss_over_bytes(const ReportData& data) {
+  LineChart chart{.description = "Loss over bytes sent",
+                  .x = {.label = "bytes sent per worker", .scale = Scale::kLog,
+                        .unit = Unit::kBytes},
+                  .y = {.label = "training loss"},
+                  .series = {}};
+  Series sent{.name = "this run", .color = 0, .dashed = false, .markers = false, .points = {}};
+  Series dense{.name = "same steps, dense float32 all-reduce", .color = 2, .dashed = true,
+               .markers = false, .points = {}};
+  for (const ReportPoint& point : data.history) {
+    // Before the first round nothing is sent, and 0 has no place on a log axis.
+    if (point.sent_bytes <= 0) {
+      continue;
+    }
+    sent.points.push_back({static_cast<double>(point.sent_bytes), point.train_loss});
+    const int64_t dense_bytes =
+        dense_equivalent_bytes(data.world_size, data.parameters, point.step);
+    if (dense_bytes > 0) {
+      dense.points.push_back({static_cast<double>(dense_bytes), point.train_loss});
+    }
+  }
+  chart.series = {std::move(sent), std::move(dense)};
+  return chart;
+}
+
+LineChart bytes_per_round(const ReportData& data) {
+  LineChart chart{.description = "Bytes per round, against dense",
+                  .x = {.label = "round", .from_zero = true},
+                  .y = {.label = "bytes per round", .scale = Scale::kLog, .unit = Unit::kBytes},
+                  .series = {}};
+  Series sent{.name = "this run", .color = 0, .dashed = false, .markers = false, .points = {}};
+  Series dense{.name = "dense float32 all-reduce in the same steps", .color = 2, .dashed = true,
+               .markers = false, .points = {}};
+  ReportPoint last;
+  for (const ReportPoint& point : data.history) {
+    const auto rounds = static_cast<double>(point.round - last.round);
+    // Points between two rounds have no bytes of their own.
+    if (rounds <= 0) {
+      continue;
+    }
+    const auto dense_bytes = static_cast<double>(
+        dense_equivalent_bytes(data.world_size, data.parameters, point.step - last.step));
+    for (const auto round : {last.round, point.round}) {
+      const auto at = static_cast<double>(round);
+      sent.points.push_back({at, static_cast<double>(point.sent_bytes - last.sent_bytes) / rounds});
+      dense.points.push_back({at, dense_bytes / rounds});
+    }
+    last = point;
+  }
+  chart.series = {std::move(sent), std::move(dense)};
+  return chart;
+}
+
+StackedBar bar_of(const std::string& label, const ReportPhases& phases, double rounds) {
+  return {.label = label,
+          .values = {phases.compute / rounds, phases.compress / rounds, phases.exchange / rounds,
+                     phases.decompress / rounds, phases.evaluate / rounds}};
+}
+
+StackedBars round_phases(const ReportData& data) {
+  StackedBars chart{.description = "Where a round's time goes",
+                    .x = {.label = "seconds per round, mean over the run"},
+                    .parts = {"compute", "compress", "exchange", "decompress", "evaluate"},
+                    .bars = {}};
+  const auto rounds = static_cast<double>(std::max<int64_t>(1, data.rounds));
+  std::vector<ReportRank> ranks = data.ranks;
+  if (ranks.size() > kBarsMax) {
+    std::stable_sort(ranks.begin(), ranks.end(), [](const auto& a, const auto& b) {
+      return a.phases.total() > b.phases.total();
+    });
+    ranks.resize(kBarsMax);
+  }
+  for (const ReportRank& rank : ranks) {
+    chart.bars.push_back(bar_of(absl::StrCat("rank ", rank.rank), rank.phases, rounds));
+  }
+  return chart;
+}
+
+std::string tile(const std::string& value, const std::string& label) {
+  return absl::StrCat("<div class=\"tile\"><b>", value, "</b><span>", label, "</span></div>\n");
+}
+
+std::string tiles(const ReportData& data) {
+  std::string out = "<section class=\"tiles\">\n";
+  if (data.world_size > 1) {
+    out += tile(data.times_less > 0 ? escape_html(core::format_ratio(data.times_less)) : "&ndash;",
+                "less sent than dense");
+    out += tile(core::format_bytes(data.sent_bytes_max),
+                absl::StrCat("sent per worker; dense: ",
+                             core::format_bytes(data.dense_equivalent_bytes)));
+  }
+  if (data.eval_accuracy) {
+    out += tile(percent(data.eval_accuracy), "held-out accuracy");
+  }
+  out += tile(optional_value(data.eval_loss, 4), "held-out loss");
+  out += tile(optional_value(data.train_loss, 4), "training loss");
+  out += tile(seconds_text(data.wall_seconds), "training time");
+  return out + "</section>\n";
+}
+
+std::string figure(const std::string& title, const std::string& svg, const std::string& note) {
+  return absl::StrCat("<figure><h2>", title, "</h2>\n", svg, "<figcaption>", note,
+                      "</figcaption></figure>\n");
+}
+
+std::string figures(const ReportData& data) {
+  const std::string ranks_note =
+      data.ranks.size() > kBarsMax
+          ? absl::StrCat("The ", kBarsMax, " slowest of ", data.ranks.size(), " ranks.")
+          : "A rank that waits for a slower one shows it under exchange.";
+  return absl::StrCat(
+      "<section class=\"grid\">\n",
+      figure("Loss over time", line_chart_svg(loss_over_time(data)),
+             "Training loss is the mean over ranks since the last point."),
+      figure("Loss over bytes sent", line_chart_svg(loss_over_bytes(data)),
+             "The worker that sent most; log scale. The dashed line puts the same losses where "
+             "a dense exchange at every step would."),
+      figure("Bytes per round", line_chart_svg(bytes_per_round(data)),
+             "Sent by the worker that sent most, frame headers included; log scale."),
+      figure("Where a round's time goes", stacked_bars_svg(round_phases(data)), ranks_note),
+      "</section>\n");
+}
+
+std::string headline_row(const std::string& name, const std::string& value) {
+  return absl::StrCat("<tr><th scope=\"row\">", name, "</th><td>", value, "</td></tr>\n");
+}
+
+std::string headline_table(const ReportData& data) {
+  const bool dense_known = data.world_size > 1;
+  std::string out = "<section><h2>Numbers</h2><table class=\"facts\">\n";
+  out += headline_row("result", escape_html(data.result));
+  out += headline_row("workers", core::format_count(data.world_size));
+  out += headline_row("parameters", core::format_count(data.parameters));
+  out += headline_row("steps", absl::StrCat(core::format_count(data.steps), " of ",
+                                            core::format_count(data.steps_wanted)));
+  out += headline_row("rounds", core::format_count(data.rounds));
+  out += headline_row("training loss", optional_value(data.train_loss, 6));
+  out += headline_row("held-out loss", optional_value(data.eval_loss, 6));
+  out += headline_row("held-out accuracy", percent(data.eval_accuracy));
+  out += headline_row("sent per worker, most", core::format_count(data.sent_bytes_max) + " bytes");
+  if (dense_known) {
+    out += headline_row("dense all-reduce, per worker",
+                        core::format_count(data.dense_equivalent_bytes) + " bytes");
+    out += headline_row("times less", absl::StrFormat("%.1f", data.times_less));
+  }
+  out += headline_row("digests", data.digests_equal ? "equal on all ranks" : "not all equal");
+  for (const std::string& file : data.files) {
+    out += headline_row("file", "<code>" + escape_html(file) + "</code>");
+  }
+  return out + "</table></section>\n";
+}
+
+std::string rank_table(const ReportData& data) {
+  std::string out =
+      "<section class=\"wide\"><h2>Ranks</h2><div class=\"scroll\"><table class=\"ranks\">\n"
+      "<tr><th>rank</th><th>worker</th><th>state</th><th>samples</th><th>sent</th>"
+      "<th>received</th><th>training loss</th><th>compute</th><th>exchange</th><th>digest</th>"
+      "</tr>\n";
+  for (const ReportRank& rank : data.ranks) {
+    absl::StrAppend(&out, "<tr><td>", rank.rank, "</td><td>", escape_html(rank.node), "</td><td>",
+                    escape_html(rank.state), "</td><td>", core::format_count(rank.samples),
+                    "</td><td>");
+    absl::StrAppend(&out, core::format_bytes(rank.sent_bytes), "</td><td>",
+                    core::format_bytes(rank.received_bytes), "</td><td>",
+                    optional_value(rank.train_loss, 4), "</td><td>");
+    absl::StrAppend(&out, seconds_text(rank.phases.compute), "</td><td>",
+                    seconds_text(rank.phases.exchange), "</td><td><code>",
+                    rank.digest.empty() ? "&ndash;" : rank.digest, "</code></td></tr>\n");
+  }
+  return out + "</table></div></section>\n";
+}
+
+}  // namespace
+
+std::string report_html(const ReportData& data) {
+  const std::string name = escape_html(data.name);
+  const std::string state_class = data.result == "SUCCEEDED" ? "good" : "bad";
+  std::string out = absl::StrCat(
+      "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      "<meta name=\"color-scheme\" content=\"light dark\">\n<title>",
+      name, " &ndash; laconic</title>\n<style>", kReportStyle, "</style></head><body><main>\n");
+  absl::StrAppend(&out, "<header><h1>", name, " <span class=\"state ", state_class, "\">",
+                  escape_html(data.result), "</span></h1>\n<p>");
+  absl::StrAppend(&out, core::format_count(data.steps), " steps &times; ", data.world_size,
+                  data.world_size == 1 ? " worker" : " workers", " &middot; ",
+                  core::format_count(data.parameters), " parameters &middot; ",
+                  core::format_count(data.rounds), " rounds &middot; job ", escape_html(data.id),
+                  " &middot; ", escape_html(data.created), "</p>\n");
+  if (data.result != "SUCCEEDED" && !data.message.empty()) {
+    absl::StrAppend(&out, "<p class=\"message\">", escape_html(data.message), "</p>\n");
+  }
+  absl::StrAppend(&out, "</header>\n", tiles(data), figures(data), "<div class=\"columns\">\n",
+                  headline_table(data), "<section><h2>Job file</h2><pre>",
+                  escape_html(data.job_file), "</pre></section></div>\n", rank_table(data));
+  absl::StrAppend(&out,
+                  "<footer>Times less = bytes of a dense float32 ring all-reduce at every step, "
+                  "2(P&minus;1)/P &middot; 4 &middot; parameters &middot; steps, over the bytes "
+                  "sent by the worker that sent most. Written by laconic ",
+                  core::kVersion, ".</footer>\n</main></body></html>\n");
+  return out;
+}
+
+}  // namespace laconic::cli

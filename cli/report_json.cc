@@ -1,0 +1,71 @@
+#include "cli/report_json.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "cli/json.h"
+
+namespace laconic::cli {
+namespace {
+
+std::string optional_number(const std::optional<double>& value) {
+  return value ? json_number(*value) : "null";
+}
+
+template <typename Format>
+std::string rank_list(const ReportData& data, const Format& format) {
+  return absl::StrCat(
+      "[",
+      absl::StrJoin(data.ranks, ", ",
+                    [&](std::string* out, const ReportRank& rank) { *out += format(rank); }),
+      "]");
+}
+
+std::string point_json(const ReportPoint& point) {
+  return absl::StrCat("{\"step\": ", point.step, ", \"round\": ", point.round,
+                      ", \"seconds\": ", json_number(point.seconds),
+                      ", \"sent_bytes\": ", point.sent_bytes,
+                      ", \"train_loss\": ", json_number(point.train_loss),
+                      ", \"eval_loss\": ", optional_number(point.eval_loss),
+                      ", \"eval_accuracy\": ", optional_number(point.eval_accuracy), "}");
+}
+
+std::string bytes_json(const ReportData& data) {
+  const auto sent = [](const ReportRank& rank) { return absl::StrCat(rank.sent_bytes); };
+  const auto received = [](const ReportRank& rank) { return absl::StrCat(rank.received_bytes); };
+  return absl::StrCat("{\n    \"sent_per_worker\": ", rank_list(data, sent),
+                      ",\n    \"received_per_worker\": ", rank_list(data, received),
+                      ",\n    \"dense_equivalent_per_worker\": ", data.dense_equivalent_bytes,
+                      ",\n    \"times_less\": ", json_number(data.times_less), "\n  }");
+}
+
+std::string history_json(const ReportData& data) {
+  if (data.history.empty()) {
+    return "[]";
+  }
+  const auto append = [](std::string* out, const ReportPoint& point) { *out += point_json(point); };
+  return absl::StrCat("[\n    ", absl::StrJoin(data.history, ",\n    ", append), "\n  ]");
+}
+
+}  // namespace
+
+std::string report_json(const ReportData& data) {
+  const auto digest = [](const ReportRank& rank) {
+    return rank.digest.empty() ? std::string("null") : json_string(rank.digest);
+  };
+  std::string out = absl::StrCat("{\n  \"schema_version\": ", kReportSchemaVersion,
+                                 ",\n  \"result\": ", json_string(data.result),
+                                 ",\n  \"job\": ", json_string(data.name),
+                                 ",\n  \"world_size\": ", data.world_size,
+                                 ",\n  \"parameters\": ", data.parameters,
+                                 ",\n  \"steps\": ", data.steps, ",\n  \"rounds\": ", data.rounds,
+                                 ",\n  \"wall_seconds\": ", json_number(data.wall_seconds));
+  absl::StrAppend(&out, ",\n  \"final\": {\"train_loss\": ", optional_number(data.train_loss),
+                  ", \"eval_loss\": ", optional_number(data.eval_loss),
+                  ", \"eval_accuracy\": ", optional_number(data.eval_accuracy), "}");
+  absl::StrAppend(&out, ",\n  \"bytes\": ", bytes_json(data));
+  absl::StrAppend(&out, ",\n  \"history\": ", history_json(data));
+  absl::StrAppend(&out, ",\n  \"digests\": ", rank_list(data, digest), "\n}\n");
+  return out;
+}
+
+}  // namespace laconic::cli

@@ -1,0 +1,65 @@
+// What all commands share: the global options, the console, and the one way to end.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "cli/client.h"
+#include "cli/console.h"
+
+namespace laconic::cli {
+
+struct GlobalOptions {
+  std::string output = "table";  // or "json"
+  std::string server = "127.0.0.1:7070";
+  std::string timeout = "30s";
+  bool no_color = false;
+  bool quiet = false;
+  bool verbose = false;
+};
+
+// One per invocation. A command, once parsed, leaves what it does in `action`.
+struct Session {
+  explicit Session(Console& the_console) : console(the_console) {}
+
+  Console& console;
+  GlobalOptions options;
+  absl::Duration timeout = absl::Seconds(30);  // of `options`, parsed
+  std::function<int()> action;
+
+  bool json() const { return options.output == "json"; }
+  bool color() const {
+    return console.out_is_terminal && !options.no_color && !console.no_color_variable;
+  }
+  Client connect() { return Client(options.server, timeout, console.interrupt); }
+
+  // Writes one JSON envelope around `data`, which is JSON already.
+  void write_json(const std::string& data);
+  // One line of a stream: the envelope with "terminal" in it.
+  void write_json_line(const std::string& data, bool terminal);
+  // A line for a person on standard error; nothing with --quiet.
+  void note(const std::string& text);
+  // Says what went wrong (in JSON mode on standard output) and returns the exit code.
+  int fail(const absl::Status& status);
+  // The same for a command whose answer is a stream: the line says that it is the last one.
+  int fail_stream(const absl::Status& status);
+  // The same, with the exit code of a bad command line or job file whatever the status.
+  int fail_usage(const absl::Status& status);
+
+ private:
+  int report_failure(const absl::Status& status, bool streamed);
+};
+
+// The failure envelope on one line. `streamed`: it ends a stream, and says so.
+std::string error_json(const absl::Status& status, bool streamed = false);
+
+// Adds a command: name, what it does, its example, and what runs it.
+CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,
+                      const std::string& example);
+
+}  // namespace laconic::cli
