@@ -121,8 +121,10 @@ main() {
   mapfile -t wanted < <(read_groups "${groups[@]}")
   if [[ $list == 1 ]]; then printf '%s\n' "${wanted[@]%%|*}"; exit 0; fi
 
-  mapfile -t missing < <(find_missing)
-  if [[ ${#missing[@]} == 0 ]]; then exit 0; fi
+  local missing_text
+  missing_text=$(find_missing)
+  if [[ -z $missing_text ]]; then exit 0; fi
+  mapfile -t missing <<<"$missing_text"
   names=("${missing[@]%%|*}")
   if ! is_debian_12; then
     echo "laconic: this system is not Debian 12, so nothing is installed for you. Missing" \
