@@ -22,10 +22,10 @@ help:
 	  'JOBS=N sets how many compilers and tests run at once (now $(JOBS)).'
 
 deps:
-	@deploy/install_packages.sh build run test
+	@deploy/install_packages.sh build torch run test
 
 deps-demo:
-	@deploy/install_packages.sh build run
+	@deploy/install_packages.sh build torch run
 
 configure:
 	@cmake --preset release $(if $(wildcard $(BUILD)/build.ninja),>/dev/null,)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs what is missing of the named groups of packages.txt (default: build run test).
+# Installs what is missing of the named groups of packages.txt (default: build torch run test).
 # Debian 12: with apt-get, as root or through sudo. Another system: prints what is missing, stops.
 # Silent when nothing is missing. Never asks. `--list GROUP...` prints package names and ends.
 #
@@ -9,7 +9,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 packages_file=${LACONIC_PACKAGES:-$here/packages.txt}
 os_release=${LACONIC_OS_RELEASE:-/etc/os-release}
-known_groups=" build run test lint server trainer "
+known_groups=" build torch run test lint server trainer "
 
 # Prints "package|probe|reason" of every package in one of the groups "$@".
 read_groups() {
@@ -107,7 +107,7 @@ main() {
   local list=0 group as_root=()
   if [[ ${1:-} == --list ]]; then list=1; shift; fi
   local groups=("$@")
-  if [[ ${#groups[@]} == 0 ]]; then groups=(build run test); fi
+  if [[ ${#groups[@]} == 0 ]]; then groups=(build torch run test); fi
   for group in "${groups[@]}"; do
     if [[ $known_groups != *" $group "* ]]; then
       echo "install_packages.sh: unknown group '$group', known are:$known_groups" >&2
