@@ -86,7 +86,11 @@ install_without_starting_services() {
   apt_install "${as_root[@]}" || status=$?
   if [[ $made_policy == 1 ]]; then "${as_root[@]}" rm -f "$policy"; fi
   if [[ $status == 0 && " ${names[*]} " == *" prometheus "* ]]; then
-    "${as_root[@]}" deb-systemd-helper disable prometheus.service >/dev/null 2>&1 || true
+    if command -v systemctl >/dev/null; then
+      "${as_root[@]}" systemctl --quiet disable prometheus.service
+    else
+      "${as_root[@]}" rm -f /etc/systemd/system/multi-user.target.wants/prometheus.service
+    fi
   fi
   return "$status"
 }

@@ -198,7 +198,7 @@ def check_flags(path, text):
     for match in re.finditer(r"add_(?:option|flag|subcommand)\w*(?:<[^>(]*>)?\(", text):
         arguments = split_arguments(text, match.end() - 1)
         texts = [a for a in arguments[1:]
-                 if re.match(r'(absl::StrCat\(|std::string\(\s*)?"..|k[A-Z]\w*|[\w.>-]*help', a)]
+                 if re.match(r'(absl::StrCat\(|std::string\(\s*)?"..|k[A-Z]\w*|[\w.>-]*(help|description)\b', a)]
         if arguments and not texts:
             line = text.count("\n", 0, match.start()) + 1
             complaints.append(f"{path}:{line}: {arguments[0]} has no help text")
