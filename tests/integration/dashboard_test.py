@@ -3,9 +3,10 @@
 
   tests/integration/dashboard_test.py --bin build/release/bin
 
-Starts a server, a worker with two slots and Debian's prometheus, all on free ports of 127.0.0.1,
-trains a small job on generated data until it has been scraped long enough, sends every query of
-every panel through /api/v1/query_range and cancels the job.
+Starts a server, a worker with two slots and Debian's prometheus, all on free ports of 127.0.0.1. One
+small job runs to its end, one trains until it has been scraped long enough, one waits for more slots
+than exist: so panels of all states have something to show. Then every query of every panel goes
+through /api/v1/query_range.
 """
 
 import json
@@ -29,17 +30,16 @@ BIN = ROOT / "build" / "release" / "bin"
 DEADLINE_SECONDS = 90  # For each wait; a sanitizer build on two busy cores needs most of it.
 WINDOW_SECONDS = 5     # What $__rate_interval becomes; Prometheus scrapes every second.
 
-# Steps without end: the test cancels the job when it has seen enough.
 JOB = """
 api_version: laconic.v1
 kind: TrainJob
-metadata: {{name: dashboard}}
+metadata: {{name: {name}}}
 spec:
-  workers: {{count: 2}}
+  workers: {{count: {count}}}
   model: {{softmax: {{}}}}
   data: {{libsvm: {{train_file: {data}}}, shared: {{iid: {{}}}}}}
   train:
-    steps: 1000000000
+    steps: {steps}
     batch_size: 8
     optimizer: {{sgd: {{learning_rate: 0.01}}}}
     eval_every_steps: 200
@@ -90,7 +90,7 @@ class Fleet:
     def __init__(self, directory):
         self.directory = directory
         self.processes = []
-        self.job_id = None
+        self.job_id = self.waiting_id = None
         self.server = self.metrics = self.prometheus = ""
 
     def start_process(self, name, *command):
@@ -132,9 +132,17 @@ class Fleet:
         wait_for("the worker", lambda: self.read_ready_file("worker"))
         self.start_prometheus()
         write_data(self.directory / "train.libsvm")
-        job_file = self.directory / "job.yaml"
-        job_file.write_text(JOB.format(data=self.directory / "train.libsvm"), encoding="utf-8")
-        self.job_id = self.laconic("submit", "-f", str(job_file)).split()[0]
+        self.laconic("wait", self.submit(name="short", count=2, steps=20))
+        # Steps without end: it is cancelled when the test has seen enough.
+        self.job_id = self.submit(name="endless", count=2, steps=1_000_000_000)
+        self.waiting_id = self.submit(name="too-large", count=64, steps=20)
+
+    def submit(self, **values):
+        """Submits JOB with these values; returns its id."""
+        job_file = self.directory / f"{values['name']}.yaml"
+        job_file.write_text(JOB.format(data=self.directory / "train.libsvm", **values),
+                            encoding="utf-8")
+        return self.laconic("submit", "-f", str(job_file)).split()[0]
 
     def start_prometheus(self):
         """The committed configuration with another target and a faster clock."""
@@ -243,7 +251,8 @@ class DashboardTest(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        cls.fleet.laconic("cancel", cls.fleet.job_id)
+        for job_id in (cls.fleet.waiting_id, cls.fleet.job_id):
+            cls.fleet.laconic("cancel", job_id)
 
 
 if __name__ == "__main__":
