@@ -42,7 +42,7 @@ spec:
     steps: {steps}
     batch_size: 8
     optimizer: {{sgd: {{learning_rate: 0.01}}}}
-    eval_every_steps: 200
+    eval_every_steps: 1000
   exchange:
     local: {{inner_steps: 10}}
     compressor: {{quantize: {{bits: 4, block: 16}}}}
@@ -113,7 +113,7 @@ class Fleet:
 
     def laconic(self, *arguments):
         run = subprocess.run([BIN / "laconic", *arguments], text=True,
-                             env=dict(os.environ, LACONIC_SERVER=self.server), timeout=60,
+                             env=dict(os.environ, LACONIC_SERVER=self.server), timeout=DEADLINE_SECONDS,
                              stdin=subprocess.DEVNULL, capture_output=True, check=False)
         if run.returncode != 0:
             raise AssertionError(f"laconic {' '.join(arguments)}: exit {run.returncode}\n"
