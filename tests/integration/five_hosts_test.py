@@ -5,6 +5,7 @@ report.json agree with what each host's interface counted.
 Needs root, iproute2 and the tbf qdisc; says so loudly and skips where they are missing.
 """
 
+import argparse
 import json
 import os
 import pathlib
@@ -14,8 +15,8 @@ import sys
 import tempfile
 import unittest
 
-BIN = pathlib.Path(os.environ.get("LACONIC_BIN_DIR", "build/release/bin")).resolve()
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
+BIN = SOURCE / "build" / "release" / "bin"
 PREFIX = f"lac{os.getpid() % 100000}"
 RATE = "100mbit"
 HOSTS = 5
@@ -143,4 +144,8 @@ class FiveHostsTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bin", type=pathlib.Path, default=BIN, help="directory of laconic's programs")
+    known, others = parser.parse_known_args()
+    BIN = known.bin.resolve()
+    unittest.main(argv=[sys.argv[0], *others], verbosity=2)

@@ -1,0 +1,50 @@
+# Two words to know: `make demo` and `make test`. The rest is in `make help`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help deps deps-demo configure build demo test bench clean
+
+JOBS ?= $(shell nproc)
+BUILD := build/release
+PROGRAMS := laconic laconic-server laconic-worker laconic-trainer
+
+help:
+	@printf '%s\n' \
+	  'make demo    install what is missing, build, train Fashion-MNIST with 4 workers' \
+	  'make test    install what is missing, build everything, run all tests' \
+	  'make deps    only install what is missing (deploy/packages.txt says what and why)' \
+	  'make build   only build the programs, into $(BUILD)/bin/' \
+	  'make bench   train with and without compression, numbers into bench/results/' \
+	  'make clean   remove build/ and runs/' \
+	  '' \
+	  'JOBS=N sets how many compilers and tests run at once (now $(JOBS)).'
+
+deps:
+	@deploy/install_packages.sh build torch run test
+
+deps-demo:
+	@deploy/install_packages.sh build torch run
+
+configure:
+	@cmake --preset release $(if $(wildcard $(BUILD)/build.ninja),>/dev/null,)
+
+build: deps-demo
+	@$(MAKE) --no-print-directory configure
+	cmake --build --preset release --parallel $(JOBS) --target $(PROGRAMS)
+
+demo: build
+	$(BUILD)/bin/laconic run -f examples/fashion_mnist.yaml --out runs/demo
+
+test: deps
+	@$(MAKE) --no-print-directory configure
+	cmake --build --preset release --parallel $(JOBS)
+	ctest --preset release --parallel $(JOBS)
+
+bench: build
+	bench/train_compare.py --bin $(BUILD)/bin --out bench/results/train_compare.json \
+	  examples/fashion_mnist_dense.yaml examples/fashion_mnist.yaml
+
+clean:
+	rm -rf build runs
