@@ -5,8 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
-#include <memory>
 #include <span>
 #include <vector>
 
@@ -23,46 +21,79 @@ struct OpTag {
   uint64_t previous_digest = 0;  // Digest of the result of the round before; 0 in the first.
 };
 
-// Owned by one thread, except abort().
+// Owned by one thread, except abort(). A failed operation leaves the ranks at different points of
+// the sequence: after one, go on only in a new generation.
 class Communicator {
  public:
   // `transport` must outlive this object. deadline: longest wait for any peer in one operation.
   Communicator(Transport& transport, uint64_t generation, absl::Duration deadline);
 
-  int rank() const;
-  int world_size() const;
+  int rank() const { return transport_.rank(); }
+  int world_size() const { return transport_.world_size(); }
 
-  // Gathers one payload from every rank. payload_bytes_max bounds what a peer may send; checked
-  // before allocation.
+  // Gathers one payload from every rank; their sizes may differ. payload_bytes_max bounds what a
+  // peer may send; checked before allocation. The payload is handed over, not copied, on its way
+  // out.
   //
   //   returns  [P] payloads in rank order, own one included
   //
-  // Cost: alpha + (P-1) S sent and received.
-  // Errors: Unavailable if a peer is gone (the text names its rank), DeadlineExceeded, DataLoss if
-  // a frame does not check out, FailedPrecondition if a peer's previous digest differs from ours.
-  absl::StatusOr<std::vector<std::vector<uint8_t>>> all_gather(std::span<const uint8_t> payload,
+  // Cost: alpha + (P-1) S sent and received, and 64 bytes per frame.
+  // Errors: Unavailable if a peer is gone (the text names its rank), DeadlineExceeded naming the
+  // rank waited for, DataLoss if a frame does not check out, FailedPrecondition if a peer's
+  // previous digest or place in the sequence differs from ours, Aborted if a peer is in a later
+  // generation, InvalidArgument if `payload` is longer than the bound. Frames of earlier
+  // generations are dropped and counted.
+  absl::StatusOr<std::vector<std::vector<uint8_t>>> all_gather(std::vector<uint8_t> payload,
                                                                int64_t payload_bytes_max,
                                                                const OpTag& tag);
 
-  // Replaces `in_out` ([d] f32) by its mean over the ranks, bit-identical on all: rank r sums the
-  // r-th part in rank order in double and sends the float result to all.
+  // Replaces `in_out` ([d] f32, any d) by its mean over the ranks, bit-identical on all: rank r
+  // sums the r-th part in rank order in double and sends the float result to all. `in_out` is
+  // unchanged after an error. No traffic when P = 1.
   //
-  // Cost: 2 alpha + 2 (P-1)/P 4 d bytes sent and received. Errors: as all_gather.
+  // Cost: 2 alpha + 2 (P-1)/P 4 d bytes sent and received, and 64 bytes per frame. Errors: as
+  // all_gather.
   absl::Status all_reduce_mean(std::span<float> in_out, const OpTag& tag);
 
   // The rank that the last failed operation blames; -1 when none.
   int failed_rank() const { return failed_rank_; }
-  ByteCounts bytes() const;
+  // Frames of earlier generations that were dropped.
+  int64_t stale_frames() const { return stale_frames_; }
+  ByteCounts bytes() const { return transport_.bytes(); }
 
   // Ends the operation under way with `reason`, and all later ones. Any thread.
-  void abort(const absl::Status& reason);
+  void abort(const absl::Status& reason) { transport_.abort(reason); }
 
  private:
+  // What one peer sends in one exchange, as far as it has come.
+  struct Incoming {
+    std::vector<uint8_t> bytes = {};
+    int64_t total = -1;  // Unknown before the first tile.
+    int64_t bytes_max = 0;
+    bool exact = false;  // total must be bytes_max.
+  };
+  // One exchange: what goes to each rank and what comes from each, both [P].
+  struct Exchange {
+    std::vector<Payload> outgoing;
+    std::vector<Incoming> incoming;
+    FrameHeader header;  // What all frames of it share.
+    absl::Time deadline;
+  };
+
+  FrameHeader start(FrameKind kind, const OpTag& tag);
+  absl::Status run(Exchange& exchange);
+  absl::Status send_tile(const Exchange& exchange, int64_t tile);
+  absl::Status receive_tile(Exchange& exchange, int64_t tile);
+  absl::StatusOr<Frame> receive_current(const Exchange& exchange, int from);
+  absl::Status accept(const Exchange& exchange, const Frame& frame, int64_t tile, Incoming& in);
+  absl::Status blame(int rank, absl::Status status);
+
   Transport& transport_;
   const uint64_t generation_;
   const absl::Duration deadline_;
   uint64_t op_sequence_ = 0;
   int failed_rank_ = -1;
+  int64_t stale_frames_ = 0;
 };
 
 }  // namespace laconic::collective

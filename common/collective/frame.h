@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <span>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace laconic::collective {
 
 inline constexpr int64_t kFrameHeaderBytes = 64;
 inline constexpr int64_t kFramePayloadBytesMax = 1 << 20;  // 1 MiB; longer payloads are cut
+inline constexpr int64_t kPayloadBytesTotalMax = int64_t{1} << 40;
 
 enum class FrameKind : uint8_t {
   kPayload = 1,  // a tile of an all-gather payload
@@ -34,9 +36,18 @@ struct FrameHeader {
   bool operator==(const FrameHeader&) const = default;
 };
 
+// Tiles of a payload: 1 for an empty one, so that every operation sends at least one frame.
+int64_t tile_count(int64_t payload_bytes_total);
+// Bytes of one tile; 0 <= tile < tile_count(payload_bytes_total).
+int64_t tile_bytes(int64_t payload_bytes_total, int64_t tile);
+
 std::array<uint8_t, kFrameHeaderBytes> encode_frame_header(const FrameHeader& header);
 
-// Errors: DataLoss with the reason for a wrong size, magic, version, kind or length.
+// Errors: DataLoss with the reason for a wrong size, magic, version, kind or reserved bits, equal
+// ranks, a total above kPayloadBytesTotalMax, or a tile and length that no cut of that total makes.
 absl::StatusOr<FrameHeader> decode_frame_header(std::span<const uint8_t> bytes);
+
+// Errors: DataLoss if the payload's length or checksum is not what the header says.
+absl::Status check_payload(const FrameHeader& header, std::span<const uint8_t> payload);
 
 }  // namespace laconic::collective

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -28,14 +29,20 @@ struct Payload {
   size_t size = 0;
 
   const uint8_t* data() const { return owner == nullptr ? nullptr : owner->data() + offset; }
+  std::span<const uint8_t> bytes() const { return {data(), size}; }
 };
 
 struct Frame {
   FrameHeader header;
   Payload payload;
+
+  int64_t bytes() const { return kFrameHeaderBytes + static_cast<int64_t>(payload.size); }
 };
 
-// Thread-safe.
+// Frames that may wait for one peer, in each direction, before the sender has to wait.
+inline constexpr int64_t kQueueBytesMax = 32 * (kFrameHeaderBytes + kFramePayloadBytesMax);
+
+// Thread-safe. Destroying a transport without finish() looks to the others like a crash.
 class Transport {
  public:
   virtual ~Transport() = default;
@@ -43,20 +50,27 @@ class Transport {
   virtual int rank() const = 0;
   virtual int world_size() const = 0;
 
-  // Queues a frame to another rank; never blocks on the network. Errors: Unavailable if that peer
-  // is gone, ResourceExhausted if more than the queue's limit waits.
-  virtual absl::Status send(int to_rank, Frame frame) = 0;
+  // Queues a frame to another rank; waits while kQueueBytesMax wait for that rank already.
+  // Errors: Unavailable if a peer is gone, DeadlineExceeded, or the status given to abort().
+  virtual absl::Status send(int to_rank, Frame frame, absl::Time deadline) = 0;
 
-  // Next frame from another rank. Errors: Unavailable if that peer is gone, DeadlineExceeded,
-  // DataLoss if what came is no frame, or the status given to abort().
+  // Next frame from another rank. The payload is not checked against its checksum yet.
+  // Errors: Unavailable if a peer is gone, whichever (the text names it, and so does lost_rank()),
+  // once all frames that `from_rank` sent are taken; DeadlineExceeded; DataLoss if what came is no
+  // frame; or the status given to abort().
   virtual absl::StatusOr<Frame> receive(int from_rank, absl::Time deadline) = 0;
 
-  // Waits until all queued frames are on the wire.
-  virtual absl::Status flush(absl::Time deadline) = 0;
+  // Ends a run in good order: waits until all queued frames are on the wire, says to every peer
+  // that nothing follows, and waits until every peer has said so too. No send() after it.
+  // Errors: Unavailable if a peer is gone, DeadlineExceeded naming who has not ended.
+  virtual absl::Status finish(absl::Time deadline) = 0;
+
+  // The first peer that went away without ending in good order; -1 when none has.
+  virtual int lost_rank() const = 0;
 
   virtual ByteCounts bytes() const = 0;
 
-  // Wakes every receive() with `reason`; later calls fail with it too.
+  // Wakes every call that waits with `reason`; later calls fail with it too.
   virtual void abort(const absl::Status& reason) = 0;
 };
 

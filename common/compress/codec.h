@@ -43,7 +43,8 @@ class Codec {
   //
   //   out  [d] f32, overwritten; unspecified after an error
   //
-  // Errors: DataLoss with the reason if the payload is not one encode() could have made.
+  // Errors: DataLoss with the reason if the payload's size, counts, positions, scales or unused
+  // bits are not such as encode() makes; InvalidArgument if `out` has the wrong length.
   virtual absl::Status decode(std::span<const uint8_t> payload, std::span<float> out) const = 0;
 };
 

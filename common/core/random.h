@@ -2,6 +2,7 @@
 // machine, whatever was drawn before.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <numeric>
 #include <utility>
@@ -25,7 +26,8 @@ class Random {
 
   // Uniform in 0..bound-1; bound >= 1. The bias is below bound / 2^64.
   uint64_t below(uint64_t bound) {
-    return static_cast<uint64_t>((static_cast<unsigned __int128>((*this)()) * bound) >> 64);
+    __extension__ using Wide = unsigned __int128;  // Not ISO C++, but known to gcc and clang.
+    return static_cast<uint64_t>((static_cast<Wide>((*this)()) * bound) >> 64);
   }
 
   // Uniform in [0, 1).

@@ -38,7 +38,12 @@ struct DataShape {
 };
 absl::StatusOr<core::Layout> model_layout(const v1::Model& model, const DataShape& assumed);
 
-// Every timeout of a job, all from round_deadline.
+// Every timeout of a job, all from D = round_deadline:
+//
+//   start_deadline   5 D, but 2 min..24 h: loading data and the model may take many rounds' time
+//   reservation_ttl  D / 2, but 10 s..1 min
+//   stop_grace       D / 12, but 1 s..5 s: a trainer ends within a second of SIGTERM
+//   root_cause_wait  D / 30, but 0.5 s..2 s: a lost trainer is reported within 5 s
 struct Timeouts {
   absl::Duration round_deadline;   // longest wait for a peer within a round
   absl::Duration start_deadline;   // from reservation to the last rank being ready
@@ -50,10 +55,14 @@ Timeouts derive_timeouts(const v1::TrainJob& job);
 
 // Bytes one rank sends per round and what a dense float32 ring all-reduce would send in the steps
 // of that round. Upper bound where the payload's size depends on the data (top-k).
+//
+// A lossy codec is all-gathered: each rank sends its payload to its P-1 peers. Without one the
+// ranks reduce-scatter and all-gather float32 shards. Each message is cut into frames of at most
+// 1 MiB with a header of 64 bytes each.
 struct RoundPrediction {
   int64_t payload_bytes = 0;  // one payload
   int64_t sent_bytes = 0;     // with frame headers, to all peers
-  int64_t dense_bytes = 0;    // 2 (P-1)/P 4 d inner_steps
+  int64_t dense_bytes = 0;    // 2 (P-1)/P 4 d H, H = min(inner_steps, steps)
   int64_t rounds = 0;         // of the whole job
   double times_less = 0;      // dense / sent; 0 for one worker
 };

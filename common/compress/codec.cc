@@ -1,0 +1,87 @@
+#include "common/compress/codec.h"
+
+#include <bit>
+
+#include "absl/strings/str_cat.h"
+#include "common/compress/dense_codec.h"
+#include "common/compress/top_k_codec.h"
+#include "common/core/payload_size.h"
+#include "common/core/status_macros.h"
+
+namespace laconic::compress {
+namespace {
+
+using core::CodecKind;
+using core::CodecSpec;
+
+// The product of a hostile shape may overflow, so it is never formed before it is known to fit.
+absl::Status check_layout(const core::Layout& layout) {
+  int64_t left = core::kCodecElementsMax;
+  for (const core::TensorShape& tensor : layout.tensors) {
+    if (tensor.rows < 1 || tensor.columns < 1) {
+      return absl::InvalidArgumentError(absl::StrCat("layout: tensor '", tensor.name, "' is ",
+                                                     tensor.rows, " x ", tensor.columns,
+                                                     ", both must be at least 1"));
+    }
+    if (tensor.rows > left / tensor.columns) {
+      return absl::InvalidArgumentError(absl::StrCat("layout: more than ", core::kCodecElementsMax,
+                                                     " elements with tensor '", tensor.name, "'"));
+    }
+    left -= tensor.elements();
+  }
+  if (left == core::kCodecElementsMax) {
+    return absl::InvalidArgumentError("layout: no elements, a codec needs at least one");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status check_quantize(const CodecSpec& spec) {
+  constexpr int64_t kBlockMin = 16;
+  constexpr int64_t kBlockMax = 65536;
+  if (spec.bits != 8 && spec.bits != 4 && spec.bits != 2 && spec.bits != 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("quantize: bits is ", spec.bits, ", allowed: 8, 4, 2, 1"));
+  }
+  const bool power = spec.block > 0 && std::has_single_bit(static_cast<uint64_t>(spec.block));
+  if (!spec.rows && (!power || spec.block < kBlockMin || spec.block > kBlockMax)) {
+    return absl::InvalidArgumentError(absl::StrCat("quantize: block is ", spec.block,
+                                                   ", allowed: a power of two in ", kBlockMin, "..",
+                                                   kBlockMax));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status check_top_k(const CodecSpec& spec) {
+  constexpr double kDensityMax = 0.5;
+  if (spec.bits != 32 && spec.bits != 8 && spec.bits != 4 && spec.bits != 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("top-k: value bits is ", spec.bits, ", allowed: 32, 8, 4, 2"));
+  }
+  // Negated, so that a NaN is refused too.
+  if (!(spec.density > 0 && spec.density <= kDensityMax)) {
+    return absl::InvalidArgumentError(absl::StrCat("top-k: density is ", spec.density,
+                                                   ", allowed: above 0, at most ", kDensityMax));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Codec>> make_codec(const CodecSpec& spec,
+                                                  const core::Layout& layout) {
+  LACONIC_RETURN_IF_ERROR(check_layout(layout));
+  switch (spec.kind) {
+    case CodecKind::kNone:
+      return std::make_unique<DenseCodec>(spec, layout);
+    case CodecKind::kQuantize:
+      LACONIC_RETURN_IF_ERROR(check_quantize(spec));
+      return std::make_unique<DenseCodec>(spec, layout);
+    case CodecKind::kTopK:
+      LACONIC_RETURN_IF_ERROR(check_top_k(spec));
+      return std::make_unique<TopKCodec>(spec, layout);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("codec: unknown kind ", static_cast<int>(spec.kind)));
+}
+
+}  // namespace laconic::compress

@@ -1,0 +1,25 @@
+// Every element is sent: as float32 (none), or in 8, 4, 2 or 1 bits with scales per block of the
+// flat vector or per row of its tensors (quantize). The payload is value_coder.h's.
+#pragma once
+
+#include "common/compress/codec.h"
+#include "common/compress/value_coder.h"
+
+namespace laconic::compress {
+
+class DenseCodec final : public Codec {
+ public:
+  // spec: kNone or kQuantize, checked by make_codec().
+  DenseCodec(const core::CodecSpec& spec, const core::Layout& layout);
+
+  int64_t elements() const override { return coder_.values(); }
+  int64_t payload_bytes_max() const override { return coder_.bytes(); }
+  bool fixed_size() const override { return true; }
+  absl::StatusOr<std::vector<uint8_t>> encode(std::span<const float> in) const override;
+  absl::Status decode(std::span<const uint8_t> payload, std::span<float> out) const override;
+
+ private:
+  ValueCoder coder_;
+};
+
+}  // namespace laconic::compress

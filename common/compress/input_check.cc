@@ -1,0 +1,42 @@
+#include "common/compress/input_check.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+
+namespace laconic::compress {
+
+bool all_finite(std::span<const float> values) {
+  uint32_t largest = 0;
+  // Without the sign, bits grow with the magnitude; infinities and NaNs are above all numbers.
+  for (const float value : values) {
+    largest = std::max(largest, std::bit_cast<uint32_t>(value) & 0x7FFFFFFFU);
+  }
+  return largest < 0x7F800000U;
+}
+
+absl::Status check_input(std::span<const float> in, int64_t elements) {
+  if (static_cast<int64_t>(in.size()) != elements) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("codec: ", in.size(), " elements in, the codec is made for ", elements));
+  }
+  if (all_finite(in)) {
+    return absl::OkStatus();
+  }
+  const auto bad = std::find_if(in.begin(), in.end(), [](float x) { return !std::isfinite(x); });
+  return absl::InvalidArgumentError(absl::StrCat("codec: element ", bad - in.begin(), " is ", *bad,
+                                                 ", only finite numbers can be sent; the loss may "
+                                                 "have diverged, try a smaller learning rate"));
+}
+
+absl::Status check_output(std::span<const float> out, int64_t elements) {
+  if (static_cast<int64_t>(out.size()) != elements) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("codec: ", out.size(), " elements out, the codec is made for ", elements));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace laconic::compress

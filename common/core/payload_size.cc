@@ -1,0 +1,149 @@
+#include "common/core/payload_size.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "common/core/bits.h"
+
+namespace laconic::core {
+namespace {
+
+int64_t ceil_div(int64_t a, int64_t b) {
+  return a / b + (a % b != 0 ? 1 : 0);
+}
+
+int64_t group_count(const CodecSpec& spec, const Layout& layout) {
+  switch (spec.kind) {
+    case CodecKind::kNone:
+      return 0;
+    case CodecKind::kQuantize:
+      return spec.rows ? layout.total_rows() : ceil_div(layout.elements(), spec.block);
+    case CodecKind::kTopK:
+      return ceil_div(kept_elements(spec.density, layout.elements()), kTopKGroup);
+  }
+  return 0;
+}
+
+// Bits of `kept` positions spread evenly over `chunks` full chunks. The bits of one chunk are
+// concave in its count, so no other spread takes more.
+int64_t even_bits(int64_t chunks, int64_t kept) {
+  if (chunks == 0) {
+    return 0;
+  }
+  const int64_t more = kept % chunks;
+  const int64_t each = kept / chunks;
+  const int64_t bits_more = more == 0 ? 0 : more * chunk_code(kTopKChunk, each + 1).bits;
+  return bits_more + (chunks - more) * chunk_code(kTopKChunk, each).bits;
+}
+
+}  // namespace
+
+int64_t kept_elements(double density, int64_t elements) {
+  const auto rounded = static_cast<int64_t>(std::llround(density * static_cast<double>(elements)));
+  return std::min(std::max<int64_t>(1, rounded), elements);
+}
+
+ValueCode value_code(const CodecSpec& spec) {
+  if (spec.kind == CodecKind::kNone) {
+    return ValueCode::kFloat32;
+  }
+  switch (spec.bits) {
+    case 8:
+      return ValueCode::kLinear8;
+    case 4:
+      return spec.kind == CodecKind::kTopK ? ValueCode::kLog4 : ValueCode::kLinear4;
+    case 2:
+      return ValueCode::kTwoLevels;
+    case 1:
+      return ValueCode::kSign;
+    default:
+      return ValueCode::kFloat32;
+  }
+}
+
+int value_bits(ValueCode code) {
+  switch (code) {
+    case ValueCode::kFloat32:
+      return 32;
+    case ValueCode::kLinear8:
+      return 8;
+    case ValueCode::kLinear4:
+    case ValueCode::kLog4:
+      return 4;
+    case ValueCode::kTwoLevels:
+      return 2;
+    case ValueCode::kSign:
+      return 1;
+  }
+  return 32;
+}
+
+int scales_per_group(ValueCode code) {
+  switch (code) {
+    case ValueCode::kFloat32:
+      return 0;
+    case ValueCode::kLinear8:
+    case ValueCode::kLinear4:
+    case ValueCode::kSign:
+      return 1;
+    case ValueCode::kLog4:
+    case ValueCode::kTwoLevels:
+      return 2;
+  }
+  return 0;
+}
+
+int64_t value_bytes(ValueCode code, int64_t values, int64_t groups) {
+  return 2 * groups * scales_per_group(code) + bytes_for_bits(values * value_bits(code));
+}
+
+int64_t scale_count(const CodecSpec& spec, const Layout& layout) {
+  if (spec.kind != CodecKind::kQuantize) {
+    return 0;
+  }
+  return group_count(spec, layout) * scales_per_group(value_code(spec));
+}
+
+int count_bits(int64_t chunk_elements) {
+  return static_cast<int>(std::bit_width(static_cast<uint64_t>(chunk_elements)));
+}
+
+ChunkCode chunk_code(int64_t chunk_elements, int64_t kept) {
+  if (kept == 0) {
+    return {};
+  }
+  const auto ratio = static_cast<uint64_t>(chunk_elements / kept);
+  const int low = static_cast<int>(std::bit_width(ratio)) - 1;
+  const int64_t upper = kept + ((chunk_elements - 1) >> low) + 1;
+  const int64_t bits = kept * low + upper;
+  if (chunk_elements < bits) {
+    return {.bitmap = true, .low_bits = 0, .upper_bits = chunk_elements, .bits = chunk_elements};
+  }
+  return {.bitmap = false, .low_bits = low, .upper_bits = upper, .bits = bits};
+}
+
+int64_t position_bits_max(int64_t elements, int64_t kept) {
+  const int64_t chunks = elements / kTopKChunk;
+  const int64_t rest = elements % kTopKChunk;
+  int64_t most = 0;
+  // Every count that the short last chunk can have.
+  for (int64_t c = std::max<int64_t>(0, kept - chunks * kTopKChunk); c <= std::min(rest, kept);
+       ++c) {
+    most = std::max(most, chunk_code(rest, c).bits + even_bits(chunks, kept - c));
+  }
+  return chunks * count_bits(kTopKChunk) + (rest > 0 ? count_bits(rest) : 0) + most;
+}
+
+int64_t payload_bytes_max(const CodecSpec& spec, const Layout& layout) {
+  const ValueCode code = value_code(spec);
+  const int64_t elements = layout.elements();
+  const int64_t groups = group_count(spec, layout);
+  if (spec.kind != CodecKind::kTopK) {
+    return value_bytes(code, elements, groups);
+  }
+  const int64_t kept = kept_elements(spec.density, elements);
+  return bytes_for_bits(position_bits_max(elements, kept)) + value_bytes(code, kept, groups);
+}
+
+}  // namespace laconic::core

@@ -1,0 +1,179 @@
+#include "common/sync/mean_exchange.h"
+
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/core/digest.h"
+#include "common/core/status_macros.h"
+
+namespace laconic::sync {
+namespace {
+
+// Adds the seconds of its life to `total`.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& total) : total_(total) {}
+  ~Stopwatch() {
+    const std::chrono::duration<double> life = std::chrono::steady_clock::now() - start_;
+    total_ += life.count();
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double& total_;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+double norm(std::span<const float> values) {
+  double squares = 0;
+  for (const float value : values) {
+    squares += static_cast<double>(value) * value;
+  }
+  return std::sqrt(squares);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<MeanExchange>> MeanExchange::make(
+    const core::ExchangeSpec& spec, const core::Layout& layout,
+    collective::Communicator& communicator) {
+  if (layout.elements() < 1) {
+    return absl::InvalidArgumentError("the model has no parameters: there is nothing to train");
+  }
+  if (!(spec.residual_decay >= 0 && spec.residual_decay <= 1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("residual_decay is ", spec.residual_decay, "; allowed: 0..1"));
+  }
+  std::unique_ptr<compress::Codec> codec;
+  if (spec.codec.kind != core::CodecKind::kNone) {
+    LACONIC_ASSIGN_OR_RETURN(codec, compress::make_codec(spec.codec, layout));
+  }
+  return std::unique_ptr<MeanExchange>(
+      new MeanExchange(std::move(codec), spec, layout.elements(), communicator));
+}
+
+MeanExchange::MeanExchange(std::unique_ptr<compress::Codec> codec, const core::ExchangeSpec& spec,
+                           int64_t elements, collective::Communicator& communicator)
+    : codec_(std::move(codec)),
+      elements_(elements),
+      communicator_(communicator),
+      scratch_(static_cast<size_t>(elements)) {
+  if (codec_ != nullptr) {
+    error_feedback_ = std::make_unique<compress::ErrorFeedback>(*codec_, spec.error_feedback,
+                                                                spec.residual_decay);
+    sum_.resize(scratch_.size());
+  }
+}
+
+absl::Status MeanExchange::share_from_rank_0(std::span<float> parameters) {
+  const auto bytes = std::as_bytes(parameters);
+  std::vector<uint8_t> payload;
+  if (communicator_.rank() == 0) {
+    payload.resize(bytes.size());
+    std::memcpy(payload.data(), bytes.data(), bytes.size());
+  }
+  LACONIC_ASSIGN_OR_RETURN(
+      const auto gathered,
+      communicator_.all_gather(std::move(payload), static_cast<int64_t>(bytes.size()), tag()));
+  if (gathered[0].size() != bytes.size()) {
+    return absl::DataLossError(absl::StrCat("rank 0 sent ", gathered[0].size(),
+                                            " bytes of parameters, the model has ", bytes.size()));
+  }
+  std::memcpy(parameters.data(), gathered[0].data(), bytes.size());
+  take_digest(parameters);
+  return absl::OkStatus();
+}
+
+absl::Status MeanExchange::mean(std::span<const float> v, std::span<float> out) {
+  LACONIC_RETURN_IF_ERROR(codec_ == nullptr ? dense_mean(v, out) : compressed_mean(v, out));
+  ++stats_.rounds;
+  return absl::OkStatus();
+}
+
+void MeanExchange::take_digest(std::span<const float> parameters) {
+  digest_ = core::digest(parameters);
+}
+
+collective::OpTag MeanExchange::tag() const {
+  return {.round = static_cast<uint64_t>(stats_.rounds), .previous_digest = digest_};
+}
+
+absl::Status MeanExchange::dense_mean(std::span<const float> v, std::span<float> out) {
+  std::copy(v.begin(), v.end(), scratch_.begin());
+  {
+    const Stopwatch watch(stats_.exchange_seconds);
+    LACONIC_RETURN_IF_ERROR(communicator_.all_reduce_mean(scratch_, tag()));
+  }
+  stats_.update_norm = norm(v);
+  std::copy(scratch_.begin(), scratch_.end(), out.begin());
+  return absl::OkStatus();
+}
+
+absl::Status MeanExchange::compressed_mean(std::span<const float> v, std::span<float> out) {
+  compress::EncodedUpdate update;
+  {
+    const Stopwatch watch(stats_.compress_seconds);
+    LACONIC_ASSIGN_OR_RETURN(update, error_feedback_->encode(v));
+  }
+  absl::StatusOr<std::vector<std::vector<uint8_t>>> payloads;
+  {
+    const Stopwatch watch(stats_.exchange_seconds);
+    payloads =
+        communicator_.all_gather(std::move(update.payload), codec_->payload_bytes_max(), tag());
+  }
+  const Stopwatch watch(stats_.decompress_seconds);
+  const absl::Status status = payloads.ok() ? add_decoded(*payloads) : payloads.status();
+  if (!status.ok()) {
+    error_feedback_->rollback();
+    return status;
+  }
+  error_feedback_->commit();
+  for (size_t i = 0; i < sum_.size(); ++i) {
+    out[i] = static_cast<float>(sum_[i] / communicator_.world_size());
+  }
+  stats_.update_norm = update.input_norm;
+  stats_.residual_norm = update.residual_norm;
+  stats_.compression_error_ratio = update.compression_error_ratio;
+  return absl::OkStatus();
+}
+
+absl::Status MeanExchange::add_decoded(const std::vector<std::vector<uint8_t>>& payloads) {
+  std::fill(sum_.begin(), sum_.end(), 0.0);
+  for (size_t r = 0; r < payloads.size(); ++r) {
+    if (const absl::Status status = codec_->decode(payloads[r], scratch_); !status.ok()) {
+      return absl::Status(status.code(),
+                          absl::StrCat("payload from rank ", r, ": ", status.message()));
+    }
+    for (size_t i = 0; i < sum_.size(); ++i) {
+      sum_[i] += scratch_[i];
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status check_finite(std::span<const float> values, const char* what, int rank, int64_t step) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(values[i])) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("diverged at step ", step, ": element ", i, " of ", what, " of rank ", rank,
+                       " is ", values[i], "; lower the learning rate, or look at the data"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status check_view(const ModelView& view, int64_t elements) {
+  if (view.parameters.size() != static_cast<size_t>(elements) ||
+      view.gradients.size() != static_cast<size_t>(elements)) {
+    return absl::InvalidArgumentError(absl::StrCat("the view has ", view.parameters.size(),
+                                                   " parameters and ", view.gradients.size(),
+                                                   " gradients, the layout has ", elements));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace laconic::sync

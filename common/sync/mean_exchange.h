@@ -1,0 +1,77 @@
+// One round: the mean over the ranks of one vector each, as small as the codec makes it, equal bit
+// for bit on all. What every sync method is built from.
+//
+//   P  world_size    d  parameters    v  this rank's vector, [d]    e  residual of error feedback
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/collective/communicator.h"
+#include "common/compress/codec.h"
+#include "common/compress/error_feedback.h"
+#include "common/core/exchange_spec.h"
+#include "common/core/layout.h"
+#include "common/sync/sync_method.h"
+
+namespace laconic::sync {
+
+// Owned by one thread.
+class MeanExchange {
+ public:
+  // Errors: InvalidArgument for a spec outside its ranges, or an empty layout.
+  static absl::StatusOr<std::unique_ptr<MeanExchange>> make(const core::ExchangeSpec& spec,
+                                                            const core::Layout& layout,
+                                                            collective::Communicator& communicator);
+
+  int64_t elements() const { return elements_; }
+
+  // Replaces `parameters` ([d]) by rank 0's and takes their digest.
+  absl::Status share_from_rank_0(std::span<float> parameters);
+
+  // Writes the mean of the ranks' vectors to `out` ([d], may be `v` itself).
+  //
+  // Without a codec: Communicator::all_reduce_mean. With one: every rank's payload is decoded, its
+  // own included, and summed in rank order in double, so all ranks get the same.
+  // Errors: those of the communicator and the codec; then error feedback is rolled back, `out` is
+  // unchanged, and the round does not count.
+  absl::Status mean(std::span<const float> v, std::span<float> out);
+
+  // Digest of what all ranks hold after the round; rides in the frames of the next one.
+  void take_digest(std::span<const float> parameters);
+
+  uint64_t digest() const { return digest_; }
+  const SyncStats& stats() const { return stats_; }
+  int rank() const { return communicator_.rank(); }
+
+ private:
+  MeanExchange(std::unique_ptr<compress::Codec> codec, const core::ExchangeSpec& spec,
+               int64_t elements, collective::Communicator& communicator);
+
+  collective::OpTag tag() const;
+  absl::Status dense_mean(std::span<const float> v, std::span<float> out);
+  absl::Status compressed_mean(std::span<const float> v, std::span<float> out);
+  // The mean of decoded payloads in `sum_`, not yet divided by P.
+  absl::Status add_decoded(const std::vector<std::vector<uint8_t>>& payloads);
+
+  const std::unique_ptr<compress::Codec> codec_;  // null: dense float32
+  const int64_t elements_;
+  collective::Communicator& communicator_;
+  std::unique_ptr<compress::ErrorFeedback> error_feedback_;  // null without a codec
+  std::vector<float> scratch_;                               // [d]
+  std::vector<double> sum_;                                  // [d], empty without a codec
+  uint64_t digest_ = 0;
+  SyncStats stats_;
+};
+
+// Errors: InvalidArgument that says in which step training diverged, and where, if `values` hold a
+// NaN or an infinity. what: "the parameters".
+absl::Status check_finite(std::span<const float> values, const char* what, int rank, int64_t step);
+
+// Errors: InvalidArgument if a span of `view` has not `elements` elements.
+absl::Status check_view(const ModelView& view, int64_t elements);
+
+}  // namespace laconic::sync

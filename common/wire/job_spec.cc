@@ -1,0 +1,177 @@
+#include "common/wire/job_spec.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/wire/job_defaults.h"
+
+namespace laconic::wire {
+namespace {
+
+void fill_train(v1::Train& train) {
+  if (!train.has_batch_size()) {
+    train.set_batch_size(64);
+  }
+  if (!train.has_eval_every_steps()) {
+    train.set_eval_every_steps(std::max<int64_t>(1, train.steps() / 10));
+  }
+  if (!train.has_eval_samples()) {
+    train.set_eval_samples(2000);
+  }
+  if (!train.schedule().has_final_ratio()) {
+    train.mutable_schedule()->set_final_ratio(1);
+  }
+}
+
+void fill_adamw(v1::AdamW& adamw) {
+  if (!adamw.has_learning_rate()) {
+    adamw.set_learning_rate(3e-3);
+  }
+  if (!adamw.has_beta1()) {
+    adamw.set_beta1(0.9);
+  }
+  if (!adamw.has_beta2()) {
+    adamw.set_beta2(0.999);
+  }
+  if (!adamw.has_epsilon()) {
+    adamw.set_epsilon(1e-8);
+  }
+}
+
+void fill_optimizer(v1::Optimizer& optimizer) {
+  if (optimizer.has_sgd() && !optimizer.sgd().has_momentum()) {
+    optimizer.mutable_sgd()->set_momentum(0.9);
+  }
+  if (optimizer.has_adamw()) {
+    fill_adamw(*optimizer.mutable_adamw());
+  }
+  if (optimizer.has_muon()) {
+    if (!optimizer.muon().has_momentum()) {
+      optimizer.mutable_muon()->set_momentum(0.95);
+    }
+    fill_adamw(*optimizer.mutable_muon()->mutable_adamw());
+  }
+}
+
+void fill_data(v1::Data& data, uint64_t train_seed) {
+  if (data.has_bytes() && !data.bytes().has_eval_fraction()) {
+    data.mutable_bytes()->set_eval_fraction(0.05);
+  }
+  if (data.has_shared() && data.shared().how_case() == v1::SharedSplit::HOW_NOT_SET) {
+    data.mutable_shared()->mutable_iid();
+  }
+  if (data.shared().has_dirichlet() && !data.shared().dirichlet().has_seed()) {
+    data.mutable_shared()->mutable_dirichlet()->set_seed(train_seed);
+  }
+}
+
+void fill_compressor(v1::Compressor& compressor, bool local) {
+  if (compressor.codec_case() == v1::Compressor::CODEC_NOT_SET) {
+    compressor.mutable_none();
+  }
+  if (compressor.has_quantize() &&
+      compressor.quantize().scale_case() == v1::Quantize::SCALE_NOT_SET) {
+    compressor.mutable_quantize()->set_block(256);
+  }
+  if (compressor.has_top_k() && !compressor.top_k().has_value_bits()) {
+    compressor.mutable_top_k()->set_value_bits(4);
+  }
+  if (!compressor.has_error_feedback()) {
+    compressor.set_error_feedback(!compressor.has_none());
+  }
+  if (!compressor.has_residual_decay()) {
+    compressor.set_residual_decay(local ? 0.9 : 1.0);
+  }
+}
+
+core::CodecSpec codec_spec(const v1::Compressor& compressor) {
+  core::CodecSpec codec;
+  if (compressor.has_quantize()) {
+    codec.kind = core::CodecKind::kQuantize;
+    codec.bits = compressor.quantize().bits();
+    codec.rows = compressor.quantize().has_rows();
+    if (compressor.quantize().has_block()) {
+      codec.block = compressor.quantize().block();
+    }
+  } else if (compressor.has_top_k()) {
+    codec.kind = core::CodecKind::kTopK;
+    codec.bits = compressor.top_k().value_bits();
+    codec.density = compressor.top_k().density();
+  }
+  return codec;
+}
+
+absl::Duration to_duration(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
+
+}  // namespace
+
+v1::Model with_model_defaults(v1::Model model) {
+  if (model.has_mlp() && model.mlp().hidden().empty()) {
+    model.mutable_mlp()->add_hidden(128);
+  }
+  if (model.has_gpt()) {
+    v1::Gpt& gpt = *model.mutable_gpt();
+    gpt.set_layers(gpt.has_layers() ? gpt.layers() : 4);
+    gpt.set_width(gpt.has_width() ? gpt.width() : 128);
+    gpt.set_heads(gpt.has_heads() ? gpt.heads() : 4);
+    gpt.set_context(gpt.has_context() ? gpt.context() : 128);
+  }
+  return model;
+}
+
+v1::Exchange with_exchange_defaults(v1::Exchange exchange) {
+  if (exchange.has_local()) {
+    v1::Local& local = *exchange.mutable_local();
+    local.set_outer_rate(local.has_outer_rate() ? local.outer_rate() : 0.7);
+    local.set_outer_momentum(local.has_outer_momentum() ? local.outer_momentum() : 0.6);
+  }
+  fill_compressor(*exchange.mutable_compressor(), exchange.has_local());
+  if (!exchange.has_round_deadline()) {
+    exchange.mutable_round_deadline()->set_seconds(60);
+  }
+  return exchange;
+}
+
+v1::TrainJob with_defaults(v1::TrainJob job) {
+  v1::TrainJobSpec& spec = *job.mutable_spec();
+  v1::Workers& workers = *spec.mutable_workers();
+  workers.set_count(workers.has_count() ? workers.count() : 1);
+  workers.set_threads_per_rank(workers.has_threads_per_rank() ? workers.threads_per_rank() : 1);
+  *spec.mutable_model() = with_model_defaults(spec.model());
+  fill_data(*spec.mutable_data(), spec.train().seed());
+  fill_train(*spec.mutable_train());
+  fill_optimizer(*spec.mutable_train()->mutable_optimizer());
+  *spec.mutable_exchange() = with_exchange_defaults(spec.exchange());
+  return job;
+}
+
+core::ExchangeSpec exchange_spec(const v1::TrainJob& job) {
+  const v1::Exchange exchange = with_exchange_defaults(job.spec().exchange());
+  core::ExchangeSpec spec;
+  spec.codec = codec_spec(exchange.compressor());
+  spec.error_feedback = exchange.compressor().error_feedback();
+  spec.residual_decay = exchange.compressor().residual_decay();
+  spec.round_deadline = to_duration(exchange.round_deadline());
+  if (exchange.has_local()) {
+    spec.method = core::Method::kLocal;
+    spec.inner_steps = exchange.local().inner_steps();
+    spec.outer_rate = exchange.local().outer_rate();
+    spec.outer_momentum = exchange.local().outer_momentum();
+  }
+  return spec;
+}
+
+Timeouts derive_timeouts(const v1::TrainJob& job) {
+  const absl::Duration deadline = exchange_spec(job).round_deadline;
+  return {
+      .round_deadline = deadline,
+      .start_deadline = std::clamp(5 * deadline, absl::Minutes(2), absl::Hours(24)),
+      .reservation_ttl = std::clamp(deadline / 2, absl::Seconds(10), absl::Minutes(1)),
+      .stop_grace = std::clamp(deadline / 12, absl::Seconds(1), absl::Seconds(5)),
+      .root_cause_wait = std::clamp(deadline / 30, absl::Milliseconds(500), absl::Seconds(2)),
+  };
+}
+
+}  // namespace laconic::wire

@@ -1,0 +1,101 @@
+// Ranks for tests: P transports, in one process or over real gRPC on loopback, one thread each.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "common/collective/grpc_transport.h"
+#include "common/collective/in_process_transport.h"
+#include "tests/testing/status_matchers.h"
+
+namespace laconic::testing {
+
+// Far beyond what any operation of a test takes, so that only a hang meets it.
+inline constexpr absl::Duration kTestDeadline = absl::Seconds(60);
+
+using Transports = std::vector<std::unique_ptr<collective::Transport>>;
+
+// Runs body(rank) on one thread per rank and joins them all.
+inline void on_all_ranks(int world_size, const std::function<void(int)>& body) {
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < world_size; ++rank) {
+    threads.emplace_back(body, rank);
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+}
+
+inline collective::GrpcTransportOptions grpc_options(int rank, int world_size) {
+  collective::GrpcTransportOptions options;
+  options.rank = rank;
+  options.world_size = world_size;
+  options.job_id = "job-1";
+  options.peer_token = "0123456789abcdef0123456789abcdef";
+  return options;
+}
+
+inline Transports in_process_world(collective::InProcessNetwork& network, int world_size) {
+  Transports transports;
+  for (int rank = 0; rank < world_size; ++rank) {
+    transports.push_back(network.endpoint(rank));
+  }
+  return transports;
+}
+
+inline Transports grpc_world(int world_size, uint64_t generation) {
+  std::vector<std::unique_ptr<collective::GrpcTransport>> ranks;
+  std::vector<std::string> addresses;
+  for (int rank = 0; rank < world_size; ++rank) {
+    auto made = collective::GrpcTransport::create(grpc_options(rank, world_size));
+    EXPECT_OK(made.status());
+    addresses.push_back((*made)->address());
+    ranks.push_back(*std::move(made));
+  }
+  on_all_ranks(world_size, [&](int rank) {
+    EXPECT_OK(ranks[static_cast<size_t>(rank)]->connect(generation, addresses,
+                                                        absl::Now() + kTestDeadline));
+  });
+  Transports transports;
+  for (auto& rank : ranks) {
+    transports.push_back(std::move(rank));
+  }
+  return transports;
+}
+
+inline void finish_all(Transports& transports) {
+  on_all_ranks(static_cast<int>(transports.size()), [&](int rank) {
+    EXPECT_OK(transports[static_cast<size_t>(rank)]->finish(absl::Now() + kTestDeadline));
+  });
+}
+
+// What connects the ranks of a test, and how many there are.
+struct WorldKind {
+  bool grpc = false;
+  int world_size = 1;
+
+  Transports make(uint64_t generation) const {
+    if (grpc) {
+      return grpc_world(world_size, generation);
+    }
+    collective::InProcessNetwork network(world_size);
+    return in_process_world(network, world_size);
+  }
+};
+inline void PrintTo(const WorldKind& kind, std::ostream* out) {
+  *out << (kind.grpc ? "Grpc" : "InProcess") << kind.world_size;
+}
+inline const std::vector<WorldKind>& all_worlds() {
+  static const auto* worlds = new std::vector<WorldKind>{
+      {false, 1}, {false, 2}, {false, 3}, {false, 7}, {true, 1}, {true, 2}, {true, 3}, {true, 7}};
+  return *worlds;
+}
+inline std::string world_name(const ::testing::TestParamInfo<WorldKind>& info) {
+  return ::testing::PrintToString(info.param);
+}
+
+}  // namespace laconic::testing

@@ -1,0 +1,284 @@
+#include "common/wire/job_spec.h"
+
+#include <google/protobuf/text_format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/testing/status_matchers.h"
+
+namespace laconic::wire {
+namespace {
+
+using ::laconic::testing::StatusIs;
+
+v1::TrainJob parse(const std::string& text) {
+  v1::TrainJob job;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &job)) << text;
+  return job;
+}
+
+v1::TrainJob valid_job() {
+  return parse(R"pb(
+    api_version: "laconic.v1"
+    kind: "TrainJob"
+    metadata { name: "fashion-mnist" }
+    spec {
+      workers { count: 4 }
+      model { conv {} }
+      data {
+        idx { train_images: "/a" train_labels: "/b" }
+        shared {}
+      }
+      train {
+        steps: 700
+        optimizer { adamw { learning_rate: 0.003 } }
+      }
+      exchange {
+        local { inner_steps: 32 }
+        compressor {
+          quantize {
+            bits: 1
+            rows {}
+          }
+        }
+      }
+    })pb");
+}
+
+std::string text_of(const std::vector<Violation>& violations) {
+  std::string text;
+  for (const Violation& violation : violations) {
+    absl::StrAppend(&text, violation.path, " ", violation.description, "\n");
+  }
+  return text;
+}
+
+TEST(CheckJobTest, AcceptsAJobThatLeavesDefaultsOut) {
+  EXPECT_EQ(text_of(check_job(valid_job())), "");
+  EXPECT_EQ(text_of(check_job(with_defaults(valid_job()))), "");
+}
+
+struct BadJob {
+  std::function<void(v1::TrainJob&)> change;
+  std::string expected;
+};
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+TEST(CheckJobTest, NamesTheFieldItsValueAndWhatIsAllowed) {
+  const std::vector<BadJob> table = {
+      {[](auto& j) { j.set_api_version("laconic.v2"); },
+       "api_version is \"laconic.v2\"; allowed: laconic.v1\n"},
+      {[](auto& j) { j.clear_kind(); }, "kind is missing; allowed: TrainJob\n"},
+      {[](auto& j) { j.mutable_metadata()->set_name("-x"); },
+       "metadata.name is \"-x\"; allowed: 1..63 of a-z, 0-9 and -, starting with a letter or "
+       "digit, such as fashion-mnist\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_workers()->set_count(0); },
+       "spec.workers.count is 0; allowed: 1..1024\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_workers()->set_threads_per_rank(257); },
+       "spec.workers.threads_per_rank is 257; allowed: 1..256\n"},
+      {[](auto& j) { j.mutable_spec()->clear_model(); },
+       "spec.model is missing; allowed: one of softmax, mlp, conv, resnet20, gpt, torchscript\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_model()->mutable_conv()->set_height(3); },
+       "spec.model.conv.height is 3; allowed: 4..1024\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_model()->mutable_conv()->set_classes(0); },
+       "spec.model.conv.classes is 0; allowed: 2..100000\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_model()->mutable_mlp()->add_hidden(0); },
+       "spec.model.mlp.hidden[0] is 0; allowed: 1..65536\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_data()->clear_source(); },
+       "spec.data is missing; allowed: one of idx, bytes, libsvm\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_data()->clear_split(); },
+       "spec.data.shared is missing; allowed: one of shared (every node has all data) and local "
+       "(each has its share)\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_data()->mutable_idx()->clear_train_images(); },
+       "spec.data.idx.train_images is missing; allowed: the path of a file on the nodes\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_data()->mutable_idx()->set_eval_labels("/e"); },
+       "spec.data.idx.eval_images is missing; allowed: both eval_images and eval_labels, or "
+       "neither (eval_labels is set)\n"},
+      {[](auto& j) {
+         j.mutable_spec()->mutable_data()->mutable_shared()->mutable_dirichlet()->set_alpha(0);
+       },
+       "spec.data.shared.dirichlet.alpha is 0; allowed: 0.01..1000\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_model()->mutable_gpt(); },
+       "spec.data.idx does not suit the model gpt; allowed: bytes\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_data()->mutable_bytes()->set_path("/t"); },
+       "spec.data.bytes does not suit the model conv; allowed: idx\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_train()->clear_steps(); },
+       "spec.train.steps is missing; allowed: 1..1000000000\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_train()->set_batch_size(0); },
+       "spec.train.batch_size is 0; allowed: 1..1000000\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_train()->clear_optimizer(); },
+       "spec.train.optimizer is missing; allowed: one of sgd, adamw, muon\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_train()->set_clip_norm(kInfinity); },
+       "spec.train.clip_norm is inf; allowed: a finite number greater than 0\n"},
+      {[](auto& j) {
+         auto* adamw = j.mutable_spec()->mutable_train()->mutable_optimizer()->mutable_adamw();
+         adamw->set_learning_rate(kNan);
+       },
+       "spec.train.optimizer.adamw.learning_rate is nan; allowed: greater than 0, at most 100\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_exchange()->clear_method(); },
+       "spec.exchange is missing; allowed: one of dense, local\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_exchange()->mutable_local()->set_inner_steps(0); },
+       "spec.exchange.local.inner_steps is 0; allowed: 1..1000000\n"},
+      {[](auto& j) {
+         j.mutable_spec()->mutable_exchange()->mutable_compressor()->mutable_quantize()->set_bits(
+             3);
+       },
+       "spec.exchange.compressor.quantize.bits is 3; allowed: 8, 4, 2 or 1\n"},
+      {[](auto& j) {
+         j.mutable_spec()->mutable_exchange()->mutable_compressor()->mutable_quantize()->set_block(
+             100);
+       },
+       "spec.exchange.compressor.quantize.block is 100; allowed: a power of two in 16..65536\n"},
+      {[](auto& j) {
+         auto* compressor = j.mutable_spec()->mutable_exchange()->mutable_compressor();
+         compressor->mutable_none();
+         compressor->set_error_feedback(true);
+       },
+       "spec.exchange.compressor.error_feedback is true with a codec that loses nothing; allowed: "
+       "true with quantize or top_k\n"},
+      {[](auto& j) {
+         j.mutable_spec()->mutable_exchange()->mutable_round_deadline()->set_nanos(5);
+       },
+       "spec.exchange.round_deadline is 5e-09s; allowed: 1s..24h\n"},
+  };
+  for (const BadJob& bad : table) {
+    v1::TrainJob job = valid_job();
+    bad.change(job);
+    EXPECT_EQ(text_of(check_job(job)), bad.expected);
+  }
+}
+
+TEST(CheckJobTest, RefusesDensitiesOutsideZeroToHalf) {
+  for (const double density : {0.0, -0.1, 0.51, 1.5, kNan, kInfinity}) {
+    v1::TrainJob job = valid_job();
+    job.mutable_spec()->mutable_exchange()->mutable_compressor()->mutable_top_k()->set_density(
+        density);
+    ASSERT_EQ(check_job(job).size(), 1U) << density;
+    EXPECT_EQ(check_job(job)[0].path, "spec.exchange.compressor.top_k.density");
+  }
+}
+
+TEST(CheckJobTest, ReportsEverythingThatIsWrongAtOnce) {
+  const std::vector<Violation> violations = check_job(v1::TrainJob());
+  EXPECT_EQ(violations.size(), 9U) << text_of(violations);
+}
+
+TEST(CheckJobTest, WantsAWidthThatTheDefaultHeadsDivide) {
+  v1::TrainJob job = valid_job();
+  job.mutable_spec()->mutable_data()->mutable_bytes()->set_path("/t");
+  job.mutable_spec()->mutable_model()->mutable_gpt()->set_width(30);
+  EXPECT_EQ(text_of(check_job(job)),
+            "spec.model.gpt.width is 30 with 4 heads; allowed: a multiple of heads\n");
+}
+
+TEST(CheckJobTest, WantsTheLossOfATorchScriptModel) {
+  v1::TrainJob job = valid_job();
+  job.mutable_spec()->mutable_model()->mutable_torchscript()->set_file("/m.pt");
+  EXPECT_EQ(text_of(check_job(job)),
+            "spec.model.torchscript.loss is missing; allowed: CROSS_ENTROPY, MSE or LOGISTIC\n");
+}
+
+TEST(WithDefaultsTest, FillsInWhatTheProtoPromises) {
+  const v1::TrainJob job = with_defaults(valid_job());
+  const v1::Train& train = job.spec().train();
+  EXPECT_EQ(train.batch_size(), 64);
+  EXPECT_EQ(train.eval_every_steps(), 70);
+  EXPECT_EQ(train.eval_samples(), 2000);
+  EXPECT_EQ(train.schedule().final_ratio(), 1.0);
+  EXPECT_EQ(train.optimizer().adamw().beta2(), 0.999);
+  EXPECT_EQ(job.spec().workers().threads_per_rank(), 1);
+  EXPECT_TRUE(job.spec().data().shared().has_iid());
+  EXPECT_EQ(job.spec().exchange().round_deadline().seconds(), 60);
+}
+
+TEST(WithDefaultsTest, KeepsWhatTheJobSays) {
+  v1::TrainJob job = valid_job();
+  job.mutable_spec()->mutable_train()->mutable_optimizer()->mutable_sgd()->set_momentum(0);
+  job.mutable_spec()->mutable_data()->mutable_shared()->mutable_dirichlet()->set_seed(0);
+  job.mutable_spec()->mutable_train()->set_seed(5);
+  const v1::TrainJob filled = with_defaults(job);
+  EXPECT_EQ(filled.spec().train().optimizer().sgd().momentum(), 0.0);
+  EXPECT_EQ(filled.spec().data().shared().dirichlet().seed(), 0U);
+}
+
+TEST(WithDefaultsTest, ChangesNothingTheSecondTime) {
+  const v1::TrainJob once = with_defaults(valid_job());
+  EXPECT_EQ(with_defaults(once).SerializeAsString(), once.SerializeAsString());
+}
+
+TEST(ExchangeSpecTest, TurnsErrorFeedbackOnForLossyCodecsOnly) {
+  v1::TrainJob job = valid_job();
+  const core::ExchangeSpec lossy = exchange_spec(job);
+  EXPECT_EQ(lossy.method, core::Method::kLocal);
+  EXPECT_EQ(lossy.inner_steps, 32);
+  EXPECT_EQ(lossy.codec,
+            (core::CodecSpec{.kind = core::CodecKind::kQuantize, .bits = 1, .rows = true}));
+  EXPECT_TRUE(lossy.error_feedback);
+  EXPECT_EQ(lossy.residual_decay, 0.9);
+
+  job.mutable_spec()->mutable_exchange()->mutable_dense();
+  job.mutable_spec()->mutable_exchange()->clear_compressor();
+  const core::ExchangeSpec dense = exchange_spec(job);
+  EXPECT_EQ(dense.codec.kind, core::CodecKind::kNone);
+  EXPECT_EQ(dense.inner_steps, 1);
+  EXPECT_FALSE(dense.error_feedback);
+}
+
+TEST(DeriveTimeoutsTest, FollowsTheRoundDeadlineWithinItsBounds) {
+  v1::TrainJob job = valid_job();
+  EXPECT_EQ(derive_timeouts(job).start_deadline, absl::Minutes(5));
+  EXPECT_EQ(derive_timeouts(job).reservation_ttl, absl::Seconds(30));
+  EXPECT_EQ(derive_timeouts(job).stop_grace, absl::Seconds(5));
+  EXPECT_EQ(derive_timeouts(job).root_cause_wait, absl::Seconds(2));
+  job.mutable_spec()->mutable_exchange()->mutable_round_deadline()->set_seconds(1);
+  EXPECT_EQ(derive_timeouts(job).start_deadline, absl::Minutes(2));
+  EXPECT_EQ(derive_timeouts(job).reservation_ttl, absl::Seconds(10));
+  EXPECT_EQ(derive_timeouts(job).root_cause_wait, absl::Milliseconds(500));
+  job.mutable_spec()->mutable_exchange()->mutable_round_deadline()->set_seconds(24 * 3600);
+  EXPECT_EQ(derive_timeouts(job).start_deadline, absl::Hours(24));
+}
+
+TEST(ModelLayoutTest, MatchesTheIssuesConvNet) {
+  ASSERT_OK_AND_ASSIGN(const core::Layout layout, model_layout(valid_job().spec().model(), {}));
+  EXPECT_EQ(layout.elements(), 421'642);
+  ASSERT_EQ(layout.tensors.size(), 8U);
+  EXPECT_EQ(layout.tensors[4],
+            (core::TensorShape{.name = "dense1.weight", .rows = 128, .columns = 3136}));
+}
+
+TEST(ModelLayoutTest, CountsTheParametersOfTheOtherModels) {
+  const auto elements = [](const std::string& text) {
+    v1::Model model;
+    EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &model));
+    const absl::StatusOr<core::Layout> layout = model_layout(model, {});
+    return layout.ok() ? layout->elements() : -1;
+  };
+  EXPECT_EQ(elements("softmax {}"), 7850);
+  EXPECT_EQ(elements("softmax { features: 3 classes: 2 }"), 8);
+  EXPECT_EQ(elements("mlp {}"), 784 * 128 + 128 + 1280 + 10);
+  EXPECT_EQ(elements("mlp { hidden: [ 5, 3 ] features: 2 classes: 2 }"), 15 + 18 + 8);
+  // He et al. 2015 give 0.27 M for CIFAR-10 (three channels).
+  EXPECT_EQ(elements("resnet20 { channels: 3 }"), 269'722);
+  EXPECT_EQ(elements("gpt { layers: 1 width: 8 heads: 2 context: 16 }"),
+            256 * 8 + 16 * 8 + 12 * 64 + 256 * 8);
+}
+
+TEST(ModelLayoutTest, KnowsNothingOfATorchScriptFile) {
+  v1::Model model;
+  model.mutable_torchscript()->set_file("/m.pt");
+  EXPECT_THAT(model_layout(model, {}),
+              StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("TorchScript")));
+  EXPECT_THAT(model_layout(v1::Model(), {}),
+              StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("spec.model")));
+}
+
+}  // namespace
+}  // namespace laconic::wire
