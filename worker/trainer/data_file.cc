@@ -83,7 +83,7 @@ absl::StatusOr<std::vector<uint8_t>> unpack(const std::string& path, std::vector
 }  // namespace
 
 absl::StatusOr<std::vector<uint8_t>> read_data_file(const std::string& path) {
-  struct stat status{};
+  struct stat status {};
   if (stat(path.c_str(), &status) != 0) {
     return bad_data(absl::StrCat(path, ": ", error_text(errno),
                                  "; the file must be on every node that trains"));

@@ -1,11 +1,14 @@
 #include "worker/trainer/failure.h"
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/core/exit_codes.h"
 #include "common/wire/status.h"
 
 namespace laconic::trainer {
 namespace {
+
+constexpr char kPeerRankKey[] = "peer_rank";
 
 std::string reason_of(const absl::Status& status) {
   const std::string reason = wire::error_info(status).reason;
@@ -45,30 +48,41 @@ absl::Status bad_model(const std::string& message) {
   return failure(absl::StatusCode::kInvalidArgument, kBadModel, message);
 }
 
-absl::Status exchange_failure(const absl::Status& status, int64_t step) {
+absl::Status exchange_failure(const absl::Status& status, int64_t step, int failed_rank) {
   if (status.ok() || !wire::error_info(status).reason.empty()) {
     return status;
   }
   const char* reason = exchange_reason(status.code());
   std::string message = absl::StrCat("exchange at step ", step, ": ", status.message());
-  if (reason == kDiverged) {
+  if (status.code() == absl::StatusCode::kInvalidArgument) {
     absl::StrAppend(&message, "; lower the learning rate or set spec.train.clip_norm");
   }
-  return failure(status.code(), reason, message);
+  wire::ErrorInfo info{.reason = reason, .metadata = {}};
+  if (failed_rank >= 0) {
+    info.metadata[kPeerRankKey] = absl::StrCat(failed_rank);
+  }
+  return wire::with_error_info(absl::Status(status.code(), message), info);
 }
 
 std::string first_line(const std::string& text) {
   return text.substr(0, text.find('\n'));
 }
 
-v1::Failure to_report(const absl::Status& status, int failed_rank) {
+v1::Failure to_report(const absl::Status& status) {
   v1::Failure report;
   report.set_reason(reason_of(status));
   report.set_message(std::string(status.message()));
-  if (failed_rank >= 0) {
-    report.set_peer_rank(failed_rank);
+  const wire::ErrorInfo info = wire::error_info(status);
+  int32_t rank = 0;
+  if (info.metadata.contains(kPeerRankKey) &&
+      absl::SimpleAtoi(info.metadata.at(kPeerRankKey), &rank)) {
+    report.set_peer_rank(rank);
   }
   return report;
+}
+
+bool is_stop(const absl::Status& status) {
+  return reason_of(status) == kStopped;
 }
 
 int exit_code(const absl::Status& status) {

@@ -1,6 +1,7 @@
 // Why a rank could not train: a Status whose error info carries the reason that users see.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
@@ -31,14 +32,17 @@ absl::Status failure(absl::StatusCode code, const char* reason, const std::strin
 
 // Gives a status from an exchange, which has a code only, its reason: Unavailable is PEER_LOST,
 // DeadlineExceeded ROUND_DEADLINE, DataLoss BAD_FRAME, FailedPrecondition DIGEST_MISMATCH,
-// InvalidArgument (not a finite number to encode) DIVERGED, Cancelled STOPPED.
-absl::Status exchange_failure(const absl::Status& status, int64_t step);
+// InvalidArgument (not a finite number to encode) DIVERGED, Cancelled STOPPED. failed_rank: the
+// rank that the exchange blames, -1 when none.
+absl::Status exchange_failure(const absl::Status& status, int64_t step, int failed_rank);
 
 // The first line of a library's message, without its C++ stack trace.
 std::string first_line(const std::string& text);
 
-// What the worker is told. failed_rank: the rank that the exchange blames, -1 when none.
-v1::Failure to_report(const absl::Status& status, int failed_rank);
+// What the worker is told.
+v1::Failure to_report(const absl::Status& status);
+// Cancelled, reason STOPPED: the worker or a signal ended this rank; no failure of its own.
+bool is_stop(const absl::Status& status);
 
 // The trainer's exit code for a status: core/exit_codes.h.
 int exit_code(const absl::Status& status);

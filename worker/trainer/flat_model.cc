@@ -31,10 +31,10 @@ absl::StatusOr<std::unique_ptr<FlatModel>> FlatModel::create(Model& model) {
   int64_t elements = 0;
   for (const Parameter& parameter : parameters) {
     if (parameter.value.scalar_type() != torch::kFloat32 || !parameter.value.device().is_cpu()) {
-      return bad_model(absl::StrCat("parameter ", parameter.name, " is ",
-                                    parameter.value.toString(),
-                                    "; only float32 on the CPU is trained: call model.float().cpu() "
-                                    "before saving it"));
+      return bad_model(
+          absl::StrCat("parameter ", parameter.name, " is ", parameter.value.toString(),
+                       "; only float32 on the CPU is trained: call model.float().cpu() "
+                       "before saving it"));
     }
     elements += parameter.value.numel();
   }
@@ -56,7 +56,7 @@ absl::StatusOr<std::unique_ptr<FlatModel>> FlatModel::create(Model& model) {
     value.mutable_grad() = gradient.view(value.sizes());
     flat->tensors_.push_back({.name = parameter.name,
                               .role = parameter.role,
-                              .is_matrix = value.dim() >= 2,
+                              .shape = value.sizes().vec(),
                               .value = place.view({rows, -1}),
                               .gradient = gradient.view({rows, -1})});
     flat->layout_.tensors.push_back(

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -21,9 +22,11 @@ namespace laconic::trainer {
 struct FlatTensor {
   std::string name;
   ParameterRole role = ParameterRole::kOther;
-  bool is_matrix = false;  // two or more dimensions
-  torch::Tensor value;     // [rows, columns]
-  torch::Tensor gradient;  // [rows, columns]
+  std::vector<int64_t> shape;  // As in the model.
+  torch::Tensor value;         // [rows, columns]
+  torch::Tensor gradient;      // [rows, columns]
+
+  bool is_matrix() const { return shape.size() >= 2; }
 };
 
 // Moves the parameters of a model, which must outlive this object, into two float32 vectors of

@@ -54,9 +54,8 @@ class Block : public nn::Module {
   torch::Tensor attention(const torch::Tensor& x, const torch::Tensor& mask) {
     const int64_t batch = x.size(0), context = x.size(1), width = x.size(2);
     // [3, B, A, T, D / A]
-    const torch::Tensor qkv = attention_in_(x)
-                                  .view({batch, context, 3, heads_, width / heads_})
-                                  .permute({2, 0, 3, 1, 4});
+    const torch::Tensor qkv =
+        attention_in_(x).view({batch, context, 3, heads_, width / heads_}).permute({2, 0, 3, 1, 4});
     const double scale = 1 / std::sqrt(static_cast<double>(width / heads_));
     const torch::Tensor scores = torch::matmul(qkv[0] * scale, qkv[1].transpose(-2, -1)) + mask;
     const torch::Tensor mixed = torch::matmul(torch::softmax(scores, -1), qkv[2]);
@@ -70,8 +69,7 @@ class Block : public nn::Module {
 class Gpt : public Net {
  public:
   explicit Gpt(const GptShape& shape)
-      : token_embedding_(
-            register_module("token_embedding", nn::Embedding(kTokens, shape.width))),
+      : token_embedding_(register_module("token_embedding", nn::Embedding(kTokens, shape.width))),
         position_embedding_(
             register_module("position_embedding", nn::Embedding(shape.context, shape.width))) {
     nn::ModuleList list;
@@ -80,8 +78,8 @@ class Gpt : public Net {
       list->push_back(blocks_.back());
     }
     register_module("blocks", list);
-    head_ = register_module("head",
-                            nn::Linear(nn::LinearOptions(shape.width, kTokens).bias(false)));
+    head_ =
+        register_module("head", nn::Linear(nn::LinearOptions(shape.width, kTokens).bias(false)));
     nn::init::normal_(token_embedding_->weight, 0, kEmbeddingStd);
     nn::init::normal_(position_embedding_->weight, 0, kEmbeddingStd);
     nn::init::normal_(head_->weight, 0, kHeadStd);

@@ -53,8 +53,8 @@ class ImageDataset : public Dataset {
   ImageDataset(Parts parts, SampleOrder order)
       : parts_(std::move(parts)), order_(std::move(order)) {
     const int64_t image = parts_.train.height * parts_.train.width;
-    scale_ = measure(std::span(parts_.train.pixels)
-                         .first(static_cast<size_t>(parts_.train_count * image)));
+    scale_ = measure(
+        std::span(parts_.train.pixels).first(static_cast<size_t>(parts_.train_count * image)));
     for (size_t i = 0; i < table_.size(); ++i) {
       table_[i] =
           static_cast<float>((static_cast<double>(i) / 255 - scale_.mean) / scale_.deviation);
@@ -64,8 +64,8 @@ class ImageDataset : public Dataset {
   DataShape shape() const override {
     uint8_t largest = *std::max_element(parts_.train.labels.begin(), parts_.train.labels.end());
     if (!parts_.held_out) {
-      largest = std::max(
-          largest, *std::max_element(parts_.eval.labels.begin(), parts_.eval.labels.end()));
+      largest = std::max(largest,
+                         *std::max_element(parts_.eval.labels.begin(), parts_.eval.labels.end()));
     }
     return {.tokens = false,
             .images = true,

@@ -73,8 +73,8 @@ class Parser {
       return wrong(absl::StrCat("index ", index, " is outside 1..", features_max_));
     }
     if (index <= previous) {
-      return wrong(absl::StrCat("index ", index, " follows ", previous,
-                                ", expected ascending indices"));
+      return wrong(
+          absl::StrCat("index ", index, " follows ", previous, ", expected ascending indices"));
     }
     previous = index;
     float value = 0;

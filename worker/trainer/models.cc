@@ -26,10 +26,10 @@ class NetModel : public Model {
   std::vector<Parameter> parameters() override {
     std::vector<Parameter> result;
     for (const auto& item : net_->named_parameters(/*recurse=*/true)) {
-      result.push_back({.name = item.key(),
-                        .value = item.value(),
-                        .role = net_->is_hidden(item.key()) ? ParameterRole::kHidden
-                                                            : ParameterRole::kOther});
+      result.push_back(
+          {.name = item.key(),
+           .value = item.value(),
+           .role = net_->is_hidden(item.key()) ? ParameterRole::kHidden : ParameterRole::kOther});
     }
     return result;
   }
@@ -40,8 +40,7 @@ class NetModel : public Model {
 
 class ScriptModel : public Model {
  public:
-  ScriptModel(torch::jit::Module module, v1::Loss loss)
-      : module_(std::move(module)), loss_(loss) {}
+  ScriptModel(torch::jit::Module module, v1::Loss loss) : module_(std::move(module)), loss_(loss) {}
 
   torch::Tensor forward(const torch::Tensor& inputs) override {
     return module_.forward({inputs}).toTensor();
@@ -77,6 +76,7 @@ class ScriptModel : public Model {
   }
 
   v1::Loss loss() const override { return loss_; }
+  bool is_script() const override { return true; }
 
   absl::Status save(const std::string& path) override {
     // The parameters are views of one long vector; a reader should not see that.
@@ -168,11 +168,12 @@ absl::StatusOr<std::shared_ptr<Net>> make_net(const v1::Model& spec, const DataS
     case v1::Model::MODEL_NOT_SET:
       break;
   }
-  return bad_model("spec.model is not set; allowed: softmax, mlp, conv, resnet20, gpt, torchscript");
+  return bad_model(
+      "spec.model is not set; allowed: softmax, mlp, conv, resnet20, gpt, torchscript");
 }
 
 absl::StatusOr<std::unique_ptr<Model>> load_script(const v1::TorchScript& spec) {
-  struct stat status{};
+  struct stat status {};
   if (stat(spec.file().c_str(), &status) != 0 || !S_ISREG(status.st_mode)) {
     return bad_model(absl::StrCat("spec.model.torchscript.file: ", spec.file(),
                                   " is not a file on this node; put it there on every node"));
@@ -191,17 +192,16 @@ absl::StatusOr<LossResult> cross_entropy(const torch::Tensor& outputs, const tor
                                          bool count_correct) {
   const int64_t classes = outputs.dim() < 2 ? 0 : outputs.size(-1);
   if (classes < 2 || outputs.numel() / classes != labels.numel()) {
-    return bad_model(absl::StrCat("the model's output has shape [",
-                                  absl::StrJoin(outputs.sizes(), ", "),
-                                  "], CROSS_ENTROPY needs [batch, classes] with batch ",
-                                  labels.numel()));
+    return bad_model(
+        absl::StrCat("the model's output has shape [", absl::StrJoin(outputs.sizes(), ", "),
+                     "], CROSS_ENTROPY needs [batch, classes] with batch ", labels.numel()));
   }
   const torch::Tensor logits = outputs.reshape({-1, classes});
   const torch::Tensor flat = labels.reshape({-1});
   const int64_t largest = flat.max().item<int64_t>();
   if (largest >= classes) {
-    return bad_model(absl::StrCat("a label is ", largest, " but the model has only ", classes,
-                                  " outputs"));
+    return bad_model(
+        absl::StrCat("a label is ", largest, " but the model has only ", classes, " outputs"));
   }
   LossResult result{.loss = torch::nn::functional::cross_entropy(logits, flat),
                     .predictions = flat.numel()};

@@ -5,7 +5,8 @@
 //   c, h, w  channels, height, width of an image    f  features    k  classes
 //
 //   softmax   dense1.weight [k x f], dense1.bias [1 x k]
-//   mlp       per layer i = 1, 2, ..: dense<i>.weight [outputs x inputs], dense<i>.bias [1 x outputs];
+//   mlp       per layer i = 1, 2, ..: dense<i>.weight [outputs x inputs], dense<i>.bias [1 x
+//   outputs];
 //             the last layer has k outputs
 //   conv      conv1.weight [32 x 9c], conv1.bias [1 x 32], conv2.weight [64 x 288],
 //             conv2.bias [1 x 64], dense1.weight [128 x 64 (h/4)(w/4)], dense1.bias [1 x 128],
@@ -70,8 +71,9 @@ class Model {
   virtual std::vector<std::string> buffer_names() const { return {}; }
 
   virtual v1::Loss loss() const { return v1::CROSS_ENTROPY; }
-  // Writes the whole model in the format it came in. Errors: Unimplemented for the models above,
-  // which are their parameters and nothing else.
+  // True for a model that came as a TorchScript file and has a program to save.
+  virtual bool is_script() const { return false; }
+  // Writes that file anew. Errors: Unimplemented unless is_script(). Throws what torch throws.
   virtual absl::Status save(const std::string& path);
 };
 

@@ -37,8 +37,8 @@ class DenseNet : public Net {
 
  private:
   void add_layer(int64_t inputs, int64_t outputs) {
-    layers_.push_back(register_module(absl::StrCat("dense", layers_.size() + 1),
-                                      nn::Linear(inputs, outputs)));
+    layers_.push_back(
+        register_module(absl::StrCat("dense", layers_.size() + 1), nn::Linear(inputs, outputs)));
   }
 
   std::vector<nn::Linear> layers_;
@@ -139,9 +139,7 @@ class ResNet20 : public Net {
     return dense1_(x.mean({2, 3}));
   }
 
-  bool is_hidden(const std::string& name) const override {
-    return absl::StrContains(name, "conv");
-  }
+  bool is_hidden(const std::string& name) const override { return absl::StrContains(name, "conv"); }
 
  private:
   static constexpr int64_t kWidths[3] = {16, 32, 64};

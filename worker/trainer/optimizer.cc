@@ -66,7 +66,7 @@ class AdamW : public Optimizer {
     for (Moments& moments : moments_) {
       torch::Tensor& value = moments.tensor.value;
       const torch::Tensor& gradient = moments.tensor.gradient;
-      if (moments.tensor.is_matrix) {
+      if (moments.tensor.is_matrix()) {
         value.mul_(1 - rate * spec_.weight_decay());
       }
       moments.first.mul_(spec_.beta1()).add_(gradient, 1 - spec_.beta1());
@@ -109,8 +109,7 @@ class Muon : public Optimizer {
       hidden.velocity.mul_(spec_.momentum()).add_(gradient);
       const torch::Tensor direction =
           orthogonalize(gradient.add(hidden.velocity, spec_.momentum()));
-      const double aspect =
-          static_cast<double>(value.size(0)) / static_cast<double>(value.size(1));
+      const double aspect = static_cast<double>(value.size(0)) / static_cast<double>(value.size(1));
       value.mul_(1 - rate * spec_.weight_decay());
       value.sub_(direction, rate * std::sqrt(std::max(1.0, aspect)));
     }

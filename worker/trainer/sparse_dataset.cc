@@ -65,9 +65,9 @@ class SparseDataset : public Dataset {
  private:
   Batch gather(const LabelledRows& part, std::span<const int64_t> samples, int64_t first) const {
     const auto count = static_cast<int64_t>(samples.size());
-    Batch batch{.inputs = torch::zeros({count, parts_.features}),
-                .labels =
-                    torch::empty({count}, parts_.float_labels ? torch::kFloat32 : torch::kInt64)};
+    Batch batch{
+        .inputs = torch::zeros({count, parts_.features}),
+        .labels = torch::empty({count}, parts_.float_labels ? torch::kFloat32 : torch::kInt64)};
     for (size_t i = 0; i < samples.size(); ++i) {
       const auto row = static_cast<size_t>(first + samples[i]);
       float* out = batch.inputs.data_ptr<float>() + static_cast<int64_t>(i) * parts_.features;
@@ -84,8 +84,8 @@ class SparseDataset : public Dataset {
     if (!parts_.float_labels) {
       labels.data_ptr<int64_t>()[i] = part.classes[row];
     } else {
-      labels.data_ptr<float>()[i] = part.classes.empty() ? part.rows.labels[row]
-                                                         : static_cast<float>(part.classes[row]);
+      labels.data_ptr<float>()[i] =
+          part.classes.empty() ? part.rows.labels[row] : static_cast<float>(part.classes[row]);
     }
   }
 
@@ -110,9 +110,10 @@ absl::StatusOr<std::unique_ptr<Dataset>> load_sparse(const v1::TrainJob& job, Wo
   } else {
     LACONIC_ASSIGN_OR_RETURN(parts.eval.rows, read_libsvm(spec.eval_file(), spec.features()));
   }
-  parts.features = spec.features() > 0
-                       ? spec.features()
-                       : std::max({parts.train.rows.features, parts.eval.rows.features, int64_t{1}});
+  parts.features =
+      spec.features() > 0
+          ? spec.features()
+          : std::max({parts.train.rows.features, parts.eval.rows.features, int64_t{1}});
   std::vector<int64_t> labels(static_cast<size_t>(parts.train_count));
   if (loss != v1::MSE) {
     const int64_t classes = loss == v1::LOGISTIC ? 2 : classes_of(job.spec().model());

@@ -69,7 +69,7 @@ class SampleOrder {
 // Streams of core::Random: one number per use, so that none repeats another's draws.
 inline constexpr uint64_t kSplitStream = 1;
 inline constexpr uint64_t kDirichletStream = 2;
-inline constexpr uint64_t kOrderStream = 1000;  // plus the rank
+inline constexpr uint64_t kOrderStream = 1000;      // plus the rank
 inline constexpr uint64_t kWindowStream = 1 << 20;  // plus the rank
 
 // `count` indices evenly over 0..total-1, ascending and distinct; all of them if count >= total.

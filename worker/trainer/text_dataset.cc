@@ -47,8 +47,8 @@ class TextDataset : public Dataset {
     std::vector<int64_t> starts(static_cast<size_t>(parts_.batch_size));
     const int64_t places = parts_.train.end - parts_.train.begin - parts_.context;
     for (int64_t& start : starts) {
-      start = parts_.train.begin +
-              static_cast<int64_t>(random_.below(static_cast<uint64_t>(places)));
+      start =
+          parts_.train.begin + static_cast<int64_t>(random_.below(static_cast<uint64_t>(places)));
     }
     return windows(starts);
   }
@@ -96,7 +96,8 @@ absl::StatusOr<std::unique_ptr<Dataset>> load_text(const v1::TrainJob& job, Worl
   }
   TextDataset::Parts parts;
   LACONIC_ASSIGN_OR_RETURN(parts.text, read_text(spec.path()));
-  parts.context = job.spec().model().has_gpt() ? job.spec().model().gpt().context() : kScriptContext;
+  parts.context =
+      job.spec().model().has_gpt() ? job.spec().model().gpt().context() : kScriptContext;
   parts.batch_size = job.spec().train().batch_size();
   const auto bytes = static_cast<int64_t>(parts.text.size());
   parts.eval_begin =
