@@ -1,0 +1,178 @@
+#include "worker/trainer/optimizer.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "worker/trainer/failure.h"
+
+namespace laconic::trainer {
+namespace {
+
+class Sgd : public Optimizer {
+ public:
+  Sgd(const FlatModel& model, const v1::Sgd& spec)
+      : parameters_(model.parameters()),
+        gradients_(model.gradients()),
+        rate_(spec.learning_rate()),
+        momentum_(spec.momentum()),
+        weight_decay_(spec.weight_decay()),
+        nesterov_(spec.nesterov()) {}
+
+  void step(double rate_factor) override {
+    const torch::NoGradGuard no_grad;
+    torch::Tensor update =
+        weight_decay_ == 0 ? gradients_ : gradients_.add(parameters_, weight_decay_);
+    if (momentum_ != 0) {
+      if (!velocity_.defined()) {
+        velocity_ = update.clone();
+      } else {
+        velocity_.mul_(momentum_).add_(update);
+      }
+      update = nesterov_ ? update.add(velocity_, momentum_) : velocity_;
+    }
+    parameters_.sub_(update, rate_ * rate_factor);
+  }
+
+ private:
+  torch::Tensor parameters_;
+  torch::Tensor gradients_;
+  const double rate_;
+  const double momentum_;
+  const double weight_decay_;
+  const bool nesterov_;
+  torch::Tensor velocity_;  // m, [d]
+};
+
+class AdamW : public Optimizer {
+ public:
+  AdamW(const FlatModel& model, const v1::AdamW& spec, AdamScope scope) : spec_(spec) {
+    for (const FlatTensor& tensor : model.tensors()) {
+      if (scope == AdamScope::kAll || tensor.role == ParameterRole::kOther) {
+        moments_.push_back({.tensor = tensor,
+                            .first = torch::zeros_like(tensor.value),
+                            .second = torch::zeros_like(tensor.value)});
+      }
+    }
+  }
+
+  void step(double rate_factor) override {
+    const torch::NoGradGuard no_grad;
+    ++steps_;
+    const double rate = spec_.learning_rate() * rate_factor;
+    const double first_correction = 1 - std::pow(spec_.beta1(), steps_);
+    const double second_correction = 1 - std::pow(spec_.beta2(), steps_);
+    for (Moments& moments : moments_) {
+      torch::Tensor& value = moments.tensor.value;
+      const torch::Tensor& gradient = moments.tensor.gradient;
+      if (moments.tensor.is_matrix()) {
+        value.mul_(1 - rate * spec_.weight_decay());
+      }
+      moments.first.mul_(spec_.beta1()).add_(gradient, 1 - spec_.beta1());
+      moments.second.mul_(spec_.beta2()).addcmul_(gradient, gradient, 1 - spec_.beta2());
+      const torch::Tensor divisor =
+          moments.second.sqrt().div_(std::sqrt(second_correction)).add_(spec_.epsilon());
+      value.addcdiv_(moments.first, divisor, -rate / first_correction);
+    }
+  }
+
+ private:
+  struct Moments {
+    FlatTensor tensor;
+    torch::Tensor first;   // m
+    torch::Tensor second;  // v
+  };
+
+  const v1::AdamW spec_;
+  std::vector<Moments> moments_;
+  int64_t steps_ = 0;  // t
+};
+
+class Muon : public Optimizer {
+ public:
+  Muon(const FlatModel& model, const v1::Muon& spec)
+      : spec_(spec), rest_(model, spec.adamw(), AdamScope::kOther) {
+    for (const FlatTensor& tensor : model.tensors()) {
+      if (tensor.role == ParameterRole::kHidden) {
+        hidden_.push_back({.tensor = tensor, .velocity = torch::zeros_like(tensor.value)});
+      }
+    }
+  }
+
+  void step(double rate_factor) override {
+    const torch::NoGradGuard no_grad;
+    const double rate = spec_.learning_rate() * rate_factor;
+    for (Hidden& hidden : hidden_) {
+      torch::Tensor& value = hidden.tensor.value;
+      const torch::Tensor& gradient = hidden.tensor.gradient;
+      hidden.velocity.mul_(spec_.momentum()).add_(gradient);
+      const torch::Tensor direction =
+          orthogonalize(gradient.add(hidden.velocity, spec_.momentum()));
+      const double aspect = static_cast<double>(value.size(0)) / static_cast<double>(value.size(1));
+      value.mul_(1 - rate * spec_.weight_decay());
+      value.sub_(direction, rate * std::sqrt(std::max(1.0, aspect)));
+    }
+    rest_.step(rate_factor);
+  }
+
+ private:
+  struct Hidden {
+    FlatTensor tensor;
+    torch::Tensor velocity;  // m
+  };
+
+  const v1::Muon spec_;
+  std::vector<Hidden> hidden_;
+  AdamW rest_;
+};
+
+}  // namespace
+
+std::unique_ptr<Optimizer> make_sgd(const FlatModel& model, const v1::Sgd& spec) {
+  return std::make_unique<Sgd>(model, spec);
+}
+
+std::unique_ptr<Optimizer> make_adamw(const FlatModel& model, const v1::AdamW& spec,
+                                      AdamScope scope) {
+  return std::make_unique<AdamW>(model, spec, scope);
+}
+
+std::unique_ptr<Optimizer> make_muon(const FlatModel& model, const v1::Muon& spec) {
+  return std::make_unique<Muon>(model, spec);
+}
+
+torch::Tensor orthogonalize(const torch::Tensor& matrix) {
+  // Coefficients of the quintic x -> a x + b x^3 + c x^5, tuned for a steep rise at zero.
+  constexpr double kA = 3.4445, kB = -4.7750, kC = 2.0315;
+  constexpr int kNewtonSchulzSteps = 5;
+  constexpr double kTiny = 1e-7;  // a zero gradient stays zero
+  // X X^T is smaller the fewer rows X has.
+  const bool tall = matrix.size(0) > matrix.size(1);
+  torch::Tensor x = tall ? matrix.t() : matrix;
+  x = x / (x.norm() + kTiny);
+  for (int i = 0; i < kNewtonSchulzSteps; ++i) {
+    const torch::Tensor gram = torch::mm(x, x.t());
+    const torch::Tensor polynomial = torch::addmm(gram, gram, gram, kB, kC);
+    x = torch::addmm(x, polynomial, x, kA, 1);
+  }
+  return tall ? x.t() : x;
+}
+
+absl::StatusOr<std::unique_ptr<Optimizer>> make_optimizer(const v1::Optimizer& spec,
+                                                          const FlatModel& model) {
+  switch (spec.optimizer_case()) {
+    case v1::Optimizer::kSgd:
+      return make_sgd(model, spec.sgd());
+    case v1::Optimizer::kAdamw:
+      return make_adamw(model, spec.adamw(), AdamScope::kAll);
+    case v1::Optimizer::kMuon:
+      return make_muon(model, spec.muon());
+    case v1::Optimizer::OPTIMIZER_NOT_SET:
+      break;
+  }
+  return failure(absl::StatusCode::kInvalidArgument, kBadJob,
+                 "spec.train.optimizer is missing; allowed: one of sgd, adamw, muon");
+}
+
+}  // namespace laconic::trainer

@@ -1,0 +1,53 @@
+// Optimizers over a FlatModel. Gradients are read, parameters are changed in place.
+//
+//   g  gradient    W  parameter    lr  learning rate of the step    wd  weight decay
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "laconic/v1/job.pb.h"
+#include "worker/trainer/flat_model.h"
+
+namespace laconic::trainer {
+
+// Owned by one thread.
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+
+  // One step; every learning rate of the job is multiplied by `rate_factor`.
+  virtual void step(double rate_factor) = 0;
+};
+
+// SGD with momentum: g += wd W; m <- momentum m + g (m = g at the first step);
+// W -= lr (nesterov ? g + momentum m : m). As torch.optim.SGD with dampening 0.
+std::unique_ptr<Optimizer> make_sgd(const FlatModel& model, const v1::Sgd& spec);
+
+// AdamW of the tensors whose role is kOther, or of all; weight decay of matrices only:
+// W *= 1 - lr wd; m <- b1 m + (1-b1) g; v <- b2 v + (1-b2) g^2;
+// W -= lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps).
+// Source: Loshchilov, Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
+enum class AdamScope : uint8_t { kAll, kOther };
+std::unique_ptr<Optimizer> make_adamw(const FlatModel& model, const v1::AdamW& spec,
+                                      AdamScope scope);
+
+// Muon for tensors whose role is kHidden, each as a matrix [rows x columns]; AdamW for the rest:
+// m <- momentum m + g; X = orthogonalize(g + momentum m);
+// W <- W (1 - lr wd) - lr sqrt(max(1, rows/columns)) X.
+// Source: Jordan et al., "Muon", 2024; the scale as in its reference code.
+std::unique_ptr<Optimizer> make_muon(const FlatModel& model, const v1::Muon& spec);
+
+// Five Newton-Schulz steps towards the nearest semi-orthogonal matrix, in float32; singular values
+// end in about 0.7..1.2, not at 1. matrix: [rows, columns]; returns a new one of the same shape.
+torch::Tensor orthogonalize(const torch::Tensor& matrix);
+
+// The optimizer a job names, defaults filled in. Errors: InvalidArgument if it names none.
+absl::StatusOr<std::unique_ptr<Optimizer>> make_optimizer(const v1::Optimizer& spec,
+                                                          const FlatModel& model);
+
+}  // namespace laconic::trainer

@@ -1,0 +1,70 @@
+#include "worker/trainer/result.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "common/core/status_macros.h"
+#include "worker/trainer/failure.h"
+#include "worker/trainer/safetensors_writer.h"
+
+namespace laconic::trainer {
+namespace {
+
+namespace fs = std::filesystem;
+
+absl::Status no_place(const std::string& directory, const std::string& why) {
+  return failure(absl::StatusCode::kInternal, kResultNotWritten,
+                 absl::StrCat(directory, ": ", why,
+                              "; set spec.result.directory to a place that rank 0 can write to"));
+}
+
+// c10 throws one exception type for everything, full disks included.
+absl::Status save_script(Model& model, const std::string& path) {
+  return write_whole(path, [&](const std::string& temporary) {
+    try {
+      return model.save(temporary);
+    } catch (const std::exception& error) {
+      return no_place(path, first_line(error.what()));
+    }
+  });
+}
+
+}  // namespace
+
+absl::Status prepare_result_directory(const std::string& directory) {
+  std::error_code error;
+  fs::create_directories(directory, error);
+  if (error) {
+    return no_place(directory, error.message());
+  }
+  if (access(directory.c_str(), W_OK | X_OK) != 0) {
+    return no_place(directory, std::generic_category().message(errno));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> write_result(
+    const std::string& directory, Model& model, const FlatModel& flat,
+    const std::map<std::string, std::string>& metadata) {
+  LACONIC_RETURN_IF_ERROR(prepare_result_directory(directory));
+  const fs::path absolute = fs::absolute(directory).lexically_normal();
+  std::vector<NamedTensor> tensors;
+  for (const FlatTensor& tensor : flat.tensors()) {
+    tensors.push_back(
+        {.name = tensor.name,
+         .shape = tensor.shape,
+         .values = {tensor.value.data_ptr<float>(), static_cast<size_t>(tensor.value.numel())}});
+  }
+  std::vector<std::string> files = {(absolute / "model.safetensors").string()};
+  LACONIC_RETURN_IF_ERROR(write_safetensors(files.back(), tensors, metadata));
+  if (model.is_script()) {
+    files.push_back((absolute / "model.pt").string());
+    LACONIC_RETURN_IF_ERROR(save_script(model, files.back()));
+  }
+  return files;
+}
+
+}  // namespace laconic::trainer

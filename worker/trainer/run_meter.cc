@@ -1,0 +1,109 @@
+#include "worker/trainer/run_meter.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace laconic::trainer {
+namespace {
+
+constexpr int64_t kPointsPerRun = 100;
+constexpr absl::Duration kProgressInterval = absl::Milliseconds(500);
+
+v1::ByteCounts to_proto(const collective::ByteCounts& bytes) {
+  v1::ByteCounts result;
+  result.set_sent(bytes.sent);
+  result.set_received(bytes.received);
+  result.set_payload_sent(bytes.payload_sent);
+  result.set_payload_received(bytes.payload_received);
+  return result;
+}
+
+}  // namespace
+
+RunMeter::RunMeter(WorkerLink& link, int64_t steps)
+    : link_(link),
+      point_every_(std::max<int64_t>(1, steps / kPointsPerRun)),
+      start_(absl::Now()),
+      next_progress_(start_) {}
+
+double RunMeter::seconds() const {
+  return absl::ToDoubleSeconds(absl::Now() - start_);
+}
+
+v1::PhaseSeconds RunMeter::phases(const sync::SyncStats& stats) const {
+  v1::PhaseSeconds result;
+  result.set_compute(absl::ToDoubleSeconds(compute_));
+  result.set_compress(stats.compress_seconds);
+  result.set_exchange(stats.exchange_seconds);
+  result.set_decompress(stats.decompress_seconds);
+  result.set_evaluate(absl::ToDoubleSeconds(evaluate_));
+  return result;
+}
+
+void RunMeter::send_progress(int64_t step, const sync::SyncStats& stats,
+                             const collective::ByteCounts& bytes) {
+  v1::TrainerReport report;
+  v1::Progress& progress = *report.mutable_progress();
+  progress.set_step(step);
+  progress.set_round(stats.rounds);
+  progress.set_seconds(seconds());
+  progress.set_train_loss(since_progress_.mean());
+  *progress.mutable_bytes() = to_proto(bytes);
+  *progress.mutable_phases() = phases(stats);
+  progress.set_residual_norm(stats.residual_norm);
+  progress.set_pseudo_gradient_norm(stats.update_norm);
+  progress.set_compression_error_ratio(stats.compression_error_ratio);
+  link_.report(std::move(report));
+  since_progress_ = {};
+}
+
+void RunMeter::step_done(const Step& step, const sync::SyncStats& stats,
+                         const collective::ByteCounts& bytes) {
+  since_progress_.add(step.loss);
+  since_point_.add(step.loss);
+  const absl::Time now = absl::Now();
+  if (now >= next_progress_) {
+    next_progress_ = now + kProgressInterval;
+    send_progress(step.step, stats, bytes);
+  }
+  if (step.step % point_every_ != 0 && !step.evaluated) {
+    return;
+  }
+  v1::TrainerReport report;
+  v1::HistoryPoint& point = *report.mutable_history();
+  point.set_step(step.step);
+  point.set_round(stats.rounds);
+  point.set_seconds(seconds());
+  point.set_sent_bytes(bytes.sent);
+  point.set_train_loss(since_point_.mean());
+  if (step.evaluation.has_value()) {
+    point.set_eval_loss(step.evaluation->loss);
+    if (step.evaluation->accuracy.has_value()) {
+      point.set_eval_accuracy(*step.evaluation->accuracy);
+    }
+  }
+  link_.report(std::move(report));
+  last_interval_loss_ = since_point_.mean();
+  since_point_ = {};
+}
+
+v1::Finished RunMeter::finished(int64_t steps, const std::optional<Evaluation>& evaluation,
+                                const sync::SyncStats& stats,
+                                const collective::ByteCounts& bytes) const {
+  v1::Finished result;
+  result.set_steps(steps);
+  result.set_rounds(stats.rounds);
+  result.set_seconds(seconds());
+  result.set_train_loss(last_interval_loss_);
+  if (evaluation.has_value()) {
+    result.set_eval_loss(evaluation->loss);
+    if (evaluation->accuracy.has_value()) {
+      result.set_eval_accuracy(*evaluation->accuracy);
+    }
+  }
+  *result.mutable_bytes() = to_proto(bytes);
+  *result.mutable_phases() = phases(stats);
+  return result;
+}
+
+}  // namespace laconic::trainer

@@ -1,0 +1,89 @@
+// What a run reports while it goes: losses, phases, progress and the points of its curves.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "common/collective/transport.h"
+#include "common/sync/sync_method.h"
+#include "laconic/v1/trainer.pb.h"
+#include "worker/trainer/worker_link.h"
+
+namespace laconic::trainer {
+
+struct Evaluation {
+  double loss = 0;
+  std::optional<double> accuracy;  // Unset: no classifier.
+};
+
+// Owned by one thread.
+class RunMeter {
+ public:
+  // `link` must outlive this object. The clock starts now.
+  RunMeter(WorkerLink& link, int64_t steps);
+
+  // Runs `work` and counts its time as computing, or as evaluating.
+  template <typename Work>
+  auto compute(const Work& work) {
+    const Stopwatch stopwatch(compute_);
+    return work();
+  }
+  template <typename Work>
+  auto evaluate(const Work& work) {
+    const Stopwatch stopwatch(evaluate_);
+    return work();
+  }
+
+  // Reports step 1, 2, .. : progress at most twice a second; a point of the curves at about 100
+  // steps, the same on every rank, and where `evaluated` (whether or not this rank did it).
+  struct Step {
+    int64_t step = 0;
+    double loss = 0;
+    bool evaluated = false;
+    std::optional<Evaluation> evaluation;
+  };
+  void step_done(const Step& step, const sync::SyncStats& stats,
+                 const collective::ByteCounts& bytes);
+
+  // The last report, without digest and files. Evaluation is set by rank 0 only.
+  v1::Finished finished(int64_t steps, const std::optional<Evaluation>& evaluation,
+                        const sync::SyncStats& stats, const collective::ByteCounts& bytes) const;
+
+ private:
+  class Stopwatch {
+   public:
+    explicit Stopwatch(absl::Duration& total) : total_(total), start_(absl::Now()) {}
+    ~Stopwatch() { total_ += absl::Now() - start_; }
+
+   private:
+    absl::Duration& total_;
+    const absl::Time start_;
+  };
+
+  // Mean of the losses added since it was last cleared.
+  struct MeanLoss {
+    double sum = 0;
+    int64_t count = 0;
+    double mean() const { return count == 0 ? 0 : sum / static_cast<double>(count); }
+    void add(double loss) { sum += loss, ++count; }
+  };
+
+  double seconds() const;
+  v1::PhaseSeconds phases(const sync::SyncStats& stats) const;
+  void send_progress(int64_t step, const sync::SyncStats& stats,
+                     const collective::ByteCounts& bytes);
+
+  WorkerLink& link_;
+  const int64_t point_every_;
+  const absl::Time start_;
+  absl::Time next_progress_;
+  absl::Duration compute_;
+  absl::Duration evaluate_;
+  MeanLoss since_progress_;
+  MeanLoss since_point_;
+  double last_interval_loss_ = 0;
+};
+
+}  // namespace laconic::trainer

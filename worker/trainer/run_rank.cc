@@ -1,0 +1,210 @@
+#include "worker/trainer/run_rank.h"
+
+#include <spdlog/spdlog.h>
+#include <torch/torch.h>
+
+#include <fstream>
+#include <map>
+#include <new>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "common/collective/communicator.h"
+#include "common/collective/grpc_transport.h"
+#include "common/core/exchange_spec.h"
+#include "common/core/status_macros.h"
+#include "common/sync/sync_method.h"
+#include "common/wire/job_spec.h"
+#include "common/wire/status.h"
+#include "worker/trainer/dataset.h"
+#include "worker/trainer/failure.h"
+#include "worker/trainer/flat_model.h"
+#include "worker/trainer/models.h"
+#include "worker/trainer/optimizer.h"
+#include "worker/trainer/result.h"
+#include "worker/trainer/training_loop.h"
+
+namespace laconic::trainer {
+namespace {
+
+absl::StatusOr<v1::TrainJob> read_job(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  v1::TrainJob job;
+  if (!file || !job.ParseFromIstream(&file)) {
+    return failure(absl::StatusCode::kInvalidArgument, kBadJob,
+                   absl::StrCat(path, ": no binary TrainJob can be read from it"));
+  }
+  const std::vector<wire::Violation> violations = wire::check_job(job);
+  if (!violations.empty()) {
+    return failure(absl::StatusCode::kInvalidArgument, kBadJob,
+                   std::string(wire::invalid_job(violations).message()));
+  }
+  return wire::with_defaults(job);
+}
+
+// The data plane of one run. A shared pointer to it is all that a stop needs.
+struct DataPlane {
+  std::unique_ptr<collective::GrpcTransport> transport;
+  std::unique_ptr<collective::Communicator> communicator;
+};
+
+// What is ready before the other ranks are waited for.
+struct Loaded {
+  v1::TrainJob job;
+  std::unique_ptr<Dataset> data;
+  std::unique_ptr<Model> model;
+  std::unique_ptr<FlatModel> flat;
+  std::unique_ptr<Optimizer> optimizer;
+};
+
+std::string result_directory(const RankOptions& options, const v1::TrainJob& job) {
+  const std::string& wanted = job.spec().result().directory();
+  return wanted.empty() ? options.directory : wanted;
+}
+
+void warn_about_buffers(const Model& model, World world, WorkerLink& link) {
+  const std::vector<std::string> names = model.buffer_names();
+  if (names.empty() || world.rank != 0) {
+    return;
+  }
+  v1::TrainerReport report;
+  v1::TrainerEvent& event = *report.mutable_event();
+  event.mutable_time()->set_seconds(absl::ToUnixSeconds(absl::Now()));
+  event.set_reason("BUFFERS_NOT_EXCHANGED");
+  event.set_message(absl::StrCat("the model has buffers that no gradient trains (",
+                                 absl::StrJoin(names, ", "),
+                                 "): every rank keeps its own, rank 0's are saved"));
+  spdlog::warn("{}", event.message());
+  link.report(std::move(report));
+}
+
+absl::StatusOr<Loaded> load(const RankOptions& options) {
+  Loaded loaded;
+  LACONIC_ASSIGN_OR_RETURN(loaded.job, read_job(options.job_file));
+  const v1::TrainJobSpec& spec = loaded.job.spec();
+  torch::set_num_threads(spec.workers().threads_per_rank());
+  if (options.world.rank == 0) {
+    LACONIC_RETURN_IF_ERROR(prepare_result_directory(result_directory(options, loaded.job)));
+  }
+  LACONIC_ASSIGN_OR_RETURN(loaded.data, load_dataset(loaded.job, options.world));
+  LACONIC_ASSIGN_OR_RETURN(loaded.model,
+                           make_model(spec.model(), loaded.data->shape(), spec.train().seed()));
+  LACONIC_ASSIGN_OR_RETURN(loaded.flat, FlatModel::create(*loaded.model));
+  LACONIC_ASSIGN_OR_RETURN(loaded.optimizer,
+                           make_optimizer(spec.train().optimizer(), *loaded.flat));
+  return loaded;
+}
+
+void say_hello(const Loaded& loaded, const std::string& address, WorkerLink& link) {
+  v1::TrainerReport report;
+  v1::Hello& hello = *report.mutable_hello();
+  hello.set_peer_address(address);
+  hello.set_layout_hash(loaded.flat->layout().hash());
+  hello.set_parameters(loaded.flat->layout().elements());
+  hello.set_samples(loaded.data->samples());
+  link.report(std::move(report));
+}
+
+// Waits for the launch and connects to the other ranks.
+absl::StatusOr<v1::Launch> join(collective::GrpcTransport& transport, WorkerLink& link,
+                                absl::Duration deadline) {
+  LACONIC_ASSIGN_OR_RETURN(v1::Launch launch, link.wait_for_launch());
+  std::vector<std::string> peers;
+  for (const v1::Peer& peer : launch.peers()) {
+    peers.push_back(peer.address());
+  }
+  const absl::Status connected =
+      transport.connect(launch.generation(), peers, absl::Now() + deadline);
+  LACONIC_RETURN_IF_ERROR(exchange_failure(connected, /*step=*/0, transport.lost_rank()));
+  return launch;
+}
+
+std::map<std::string, std::string> result_metadata(const RankOptions& options,
+                                                   const Loaded& loaded) {
+  std::map<std::string, std::string> metadata = loaded.data->preparation();
+  metadata["format"] = "pt";
+  metadata["laconic_job"] = loaded.job.metadata().name();
+  metadata["laconic_job_id"] = options.job_id;
+  metadata["laconic_steps"] = absl::StrCat(loaded.job.spec().train().steps());
+  return metadata;
+}
+
+}  // namespace
+
+absl::StatusOr<v1::Finished> run_rank(const RankOptions& options,
+                                      const std::shared_ptr<WorkerLink>& link,
+                                      const std::shared_ptr<StopSignal>& stop) {
+  LACONIC_ASSIGN_OR_RETURN(const Loaded loaded, load(options));
+  LACONIC_RETURN_IF_ERROR(stop->status());
+  const core::ExchangeSpec exchange = wire::exchange_spec(loaded.job);
+  const auto plane = std::make_shared<DataPlane>();
+  LACONIC_ASSIGN_OR_RETURN(
+      plane->transport, collective::GrpcTransport::create({.rank = options.world.rank,
+                                                           .world_size = options.world.world_size,
+                                                           .host = options.peer_host,
+                                                           .job_id = options.job_id,
+                                                           .peer_token = options.peer_token}));
+  stop->set_listener([plane, link](const absl::Status& reason) {
+    plane->transport->abort(reason);
+    link->wake();
+  });
+  say_hello(loaded, plane->transport->address(), *link);
+  warn_about_buffers(*loaded.model, options.world, *link);
+  LACONIC_ASSIGN_OR_RETURN(const v1::Launch launch,
+                           join(*plane->transport, *link, exchange.round_deadline));
+  plane->communicator = std::make_unique<collective::Communicator>(
+      *plane->transport, launch.generation(), exchange.round_deadline);
+  LACONIC_ASSIGN_OR_RETURN(
+      const std::unique_ptr<sync::SyncMethod> sync,
+      sync::make_sync_method(exchange, loaded.flat->layout(), *plane->communicator));
+  LACONIC_ASSIGN_OR_RETURN(v1::Finished finished, train({.model = *loaded.model,
+                                                         .flat = *loaded.flat,
+                                                         .data = *loaded.data,
+                                                         .optimizer = *loaded.optimizer,
+                                                         .sync = *sync,
+                                                         .communicator = *plane->communicator,
+                                                         .transport = *plane->transport,
+                                                         .link = *link,
+                                                         .stop = *stop},
+                                                        loop_options(loaded.job)));
+  if (options.world.rank == 0) {
+    LACONIC_ASSIGN_OR_RETURN(const std::vector<std::string> files,
+                             write_result(result_directory(options, loaded.job), *loaded.model,
+                                          *loaded.flat, result_metadata(options, loaded)));
+    finished.mutable_files()->Add(files.begin(), files.end());
+  }
+  return finished;
+}
+
+absl::StatusOr<v1::Finished> guarded_run_rank(const RankOptions& options,
+                                              const std::shared_ptr<WorkerLink>& link,
+                                              const std::shared_ptr<StopSignal>& stop) {
+  const absl::Status out_of_memory =
+      failure(absl::StatusCode::kResourceExhausted, kOutOfMemory,
+              "memory ran out; take a smaller model or batch_size, or run fewer ranks per node");
+  try {
+    return run_rank(options, link, stop);
+  } catch (const c10::Error& error) {
+    const std::string line = first_line(error.what_without_backtrace());
+    return absl::StrContains(line, "DefaultCPUAllocator")
+               ? out_of_memory
+               : bad_model(absl::StrCat("torch: ", line, "; check that the model fits the data"));
+  } catch (const std::bad_alloc&) {
+    return out_of_memory;
+  } catch (const std::exception& error) {
+    // A TorchScript interpreter error has the user's own stack first and the reason in its last
+    // line.
+    const std::string text = error.what();
+    const size_t end = text.find_last_not_of('\n');
+    const size_t line = end == std::string::npos ? end : text.rfind('\n', end);
+    return failure(absl::StatusCode::kInternal,
+                   absl::StrContains(text, "TorchScript") ? kBadModel : kInternal,
+                   line == std::string::npos ? text : text.substr(line + 1, end - line));
+  }
+}
+
+}  // namespace laconic::trainer

@@ -1,0 +1,147 @@
+#include "worker/trainer/training_loop.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <span>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/core/status_macros.h"
+#include "common/wire/job_spec.h"
+#include "worker/trainer/failure.h"
+
+namespace laconic::trainer {
+namespace {
+
+// One batch forward and backward: leaves the gradient in parts.flat, returns the mean loss.
+absl::StatusOr<double> compute_gradients(const TrainingParts& parts) {
+  const Batch batch = parts.data.next_batch();
+  parts.flat.zero_gradients();
+  const torch::Tensor outputs = parts.model.forward(batch.inputs);
+  LACONIC_ASSIGN_OR_RETURN(const LossResult result,
+                           compute_loss(parts.model.loss(), outputs, batch.labels,
+                                        /*count_correct=*/false));
+  const double loss = result.loss.item<double>();
+  if (std::isfinite(loss)) {
+    result.loss.backward();
+  }
+  return loss;
+}
+
+absl::Status diverged(int64_t step, double loss) {
+  return failure(absl::StatusCode::kOutOfRange, kDiverged,
+                 absl::StrCat("the loss at step ", step, " is ", loss,
+                              "; lower spec.train.optimizer's learning_rate, add warmup_steps or "
+                              "set clip_norm"));
+}
+
+absl::Status exchanged(const TrainingParts& parts, int64_t step, const absl::Status& status) {
+  return exchange_failure(status, step, parts.communicator.failed_rank());
+}
+
+absl::Status finish_exchange(const TrainingParts& parts, const LoopOptions& options) {
+  const absl::Status status = parts.transport.finish(absl::Now() + options.round_deadline);
+  return exchange_failure(status, options.schedule.steps, parts.transport.lost_rank());
+}
+
+}  // namespace
+
+LoopOptions loop_options(const v1::TrainJob& job) {
+  const v1::Train& train = job.spec().train();
+  LoopOptions options;
+  options.round_deadline = wire::exchange_spec(job).round_deadline;
+  options.schedule = {.steps = train.steps(),
+                      .warmup_steps = train.schedule().warmup_steps(),
+                      .final_ratio = train.has_schedule() && train.schedule().has_final_ratio()
+                                         ? train.schedule().final_ratio()
+                                         : 1.0};
+  if (train.has_clip_norm()) {
+    options.clip_norm = train.clip_norm();
+  }
+  options.eval_every_steps = train.eval_every_steps();
+  options.eval_samples = train.eval_samples();
+  return options;
+}
+
+absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions& options) {
+  const int64_t steps = options.schedule.steps;
+  const bool evaluates = parts.communicator.rank() == 0;
+  const sync::ModelView view = parts.flat.view();
+  LACONIC_RETURN_IF_ERROR(exchanged(parts, 0, parts.sync.begin(view)));
+  RunMeter meter(parts.link, steps);
+  std::optional<Evaluation> evaluation;
+  bool evaluation_is_due = false;
+  parts.model.set_training(true);
+  for (int64_t step = 1; step <= steps; ++step) {
+    LACONIC_RETURN_IF_ERROR(parts.stop.status());
+    LACONIC_ASSIGN_OR_RETURN(const double loss,
+                             meter.compute([&] { return compute_gradients(parts); }));
+    if (!std::isfinite(loss)) {
+      return diverged(step, loss);
+    }
+    LACONIC_RETURN_IF_ERROR(exchanged(parts, step, parts.sync.reduce_gradients(view)));
+    meter.compute([&] {
+      if (options.clip_norm.has_value()) {
+        parts.flat.clip_gradients(*options.clip_norm);
+      }
+      parts.optimizer.step(learning_rate_factor(options.schedule, step - 1));
+    });
+    const bool last = step == steps;
+    LACONIC_RETURN_IF_ERROR(exchanged(parts, step, parts.sync.end_step(view, last)));
+    if (last) {
+      LACONIC_RETURN_IF_ERROR(finish_exchange(parts, options));
+    }
+
+    evaluation_is_due = evaluation_is_due || last || step % options.eval_every_steps == 0;
+    RunMeter::Step done{.step = step, .loss = loss, .evaluated = false, .evaluation = {}};
+    if (evaluation_is_due && (last || parts.sync.parameters_are_shared())) {
+      evaluation_is_due = false;
+      done.evaluated = true;
+      if (evaluates) {
+        const int64_t samples = last ? std::numeric_limits<int64_t>::max() : options.eval_samples;
+        LACONIC_ASSIGN_OR_RETURN(evaluation, meter.evaluate([&] {
+          return evaluate(parts.model, parts.data, samples, parts.stop);
+        }));
+        done.evaluation = evaluation;
+      }
+    }
+    meter.step_done(done, parts.sync.stats(), parts.communicator.bytes());
+  }
+  v1::Finished finished =
+      meter.finished(steps, evaluation, parts.sync.stats(), parts.communicator.bytes());
+  finished.set_digest(parts.sync.digest());
+  return finished;
+}
+
+absl::StatusOr<Evaluation> evaluate(Model& model, const Dataset& data, int64_t samples,
+                                    const StopSignal& stop) {
+  const torch::NoGradGuard no_grad;
+  const std::vector<int64_t> chosen = evenly_spaced(data.eval_samples(), samples);
+  const auto batch_size = static_cast<size_t>(data.eval_batch_size());
+  double loss_sum = 0;
+  int64_t correct = 0;
+  int64_t predictions = 0;
+  model.set_training(false);
+  for (size_t begin = 0; begin < chosen.size(); begin += batch_size) {
+    LACONIC_RETURN_IF_ERROR(stop.status());
+    const auto part = std::span(chosen).subspan(begin, std::min(batch_size, chosen.size() - begin));
+    const Batch batch = data.eval_batch(part);
+    LACONIC_ASSIGN_OR_RETURN(const LossResult result,
+                             compute_loss(model.loss(), model.forward(batch.inputs), batch.labels,
+                                          /*count_correct=*/true));
+    loss_sum += result.loss.item<double>() * static_cast<double>(result.predictions);
+    correct += result.correct;
+    predictions += result.predictions;
+  }
+  model.set_training(true);
+  Evaluation evaluation{.loss = loss_sum / static_cast<double>(predictions), .accuracy = {}};
+  if (correct >= 0) {
+    evaluation.accuracy = static_cast<double>(correct) / static_cast<double>(predictions);
+  }
+  return evaluation;
+}
+
+}  // namespace laconic::trainer

@@ -1,0 +1,59 @@
+// The training loop, from the first step to the last.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "absl/status/statusor.h"
+#include "common/collective/communicator.h"
+#include "common/sync/sync_method.h"
+#include "laconic/v1/trainer.pb.h"
+#include "worker/trainer/dataset.h"
+#include "worker/trainer/flat_model.h"
+#include "worker/trainer/models.h"
+#include "worker/trainer/optimizer.h"
+#include "worker/trainer/run_meter.h"
+#include "worker/trainer/schedule.h"
+#include "worker/trainer/stop_signal.h"
+#include "worker/trainer/worker_link.h"
+
+namespace laconic::trainer {
+
+struct LoopOptions {
+  CosineSchedule schedule;          // Holds the number of steps.
+  std::optional<double> clip_norm;  // > 0
+  absl::Duration round_deadline = absl::Seconds(60);
+  int64_t eval_every_steps = 1;  // >= 1
+  int64_t eval_samples = 2000;   // On the way; the end takes all.
+};
+// Of a job whose defaults are filled in.
+LoopOptions loop_options(const v1::TrainJob& job);
+
+// All that one rank trains with; the loop owns none of it.
+struct TrainingParts {
+  Model& model;
+  FlatModel& flat;
+  Dataset& data;
+  Optimizer& optimizer;
+  sync::SyncMethod& sync;
+  collective::Communicator& communicator;
+  collective::Transport& transport;
+  WorkerLink& link;
+  const StopSignal& stop;
+};
+
+// Trains to the end and ends the exchange in good order. Rank 0 evaluates at the first shared state
+// at or after every multiple of eval_every_steps, the others go on and wait for it in their next
+// exchange. It evaluates the end when nobody waits any more.
+//
+//   returns  the last report, files not yet set
+//
+// Errors: reason DIVERGED if a loss is not finite; those of the exchange with their reason; the
+// reason of `stop`.
+absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions& options);
+
+// Loss and accuracy over `samples` held-out samples, evenly spaced; all when there are fewer.
+absl::StatusOr<Evaluation> evaluate(Model& model, const Dataset& data, int64_t samples,
+                                    const StopSignal& stop);
+
+}  // namespace laconic::trainer
