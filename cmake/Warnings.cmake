@@ -24,5 +24,7 @@ string(REPLACE "-g" "-g1" CMAKE_CXX_FLAGS_DEBUG "${CMAKE_CXX_FLAGS_DEBUG}")
 
 function(laconic_warnings target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
-    $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
+    $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>
+    # g++ 12 warns of overlaps inside std::string that cannot happen (gcc.gnu.org/PR105651).
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
 endfunction()
