@@ -26,8 +26,7 @@ class Random {
 
   // Uniform in 0..bound-1; bound >= 1. The bias is below bound / 2^64.
   uint64_t below(uint64_t bound) {
-    __extension__ using Wide = unsigned __int128;  // Not ISO C++, but known to gcc and clang.
-    return static_cast<uint64_t>((static_cast<Wide>((*this)()) * bound) >> 64);
+    return static_cast<uint64_t>((static_cast<Uint128>((*this)()) * bound) >> 64);
   }
 
   // Uniform in [0, 1).
@@ -44,6 +43,9 @@ class Random {
   }
 
  private:
+  // g++ and clang++ have it; ISO C++ does not, and -Wpedantic says so without the prefix.
+  __extension__ using Uint128 = unsigned __int128;
+
   static constexpr uint64_t kGamma = 0x9E3779B97F4A7C15;
 
   static constexpr uint64_t mix(uint64_t z) {

@@ -1,0 +1,120 @@
+#include "common/core/payload_size.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "common/core/bits.h"
+
+namespace laconic::core {
+namespace {
+
+Layout conv_net() {
+  return {.tensors = {{"conv1.weight", 32, 9},
+                      {"conv1.bias", 1, 32},
+                      {"conv2.weight", 64, 288},
+                      {"conv2.bias", 1, 64},
+                      {"dense1.weight", 128, 3136},
+                      {"dense1.bias", 1, 128},
+                      {"dense2.weight", 10, 128},
+                      {"dense2.bias", 1, 10}}};
+}
+
+Layout flat(int64_t elements) {
+  return {.tensors = {{"w", 1, elements}}};
+}
+
+CodecSpec quantize(int bits, bool rows, int64_t block) {
+  return {.kind = CodecKind::kQuantize, .bits = bits, .rows = rows, .block = block};
+}
+
+TEST(PayloadSizeTest, OneBitRowsOfTheConvNetFitTheDemosBudget) {
+  const int64_t bytes = payload_bytes_max(quantize(1, true, 256), conv_net());
+  EXPECT_EQ(bytes, 238 * 2 + 52'706);
+  EXPECT_LE(bytes, 53'250);
+}
+
+TEST(PayloadSizeTest, NoCompressionIsFourBytesPerElement) {
+  EXPECT_EQ(payload_bytes_max(CodecSpec{}, conv_net()), 4 * 421'642);
+}
+
+TEST(PayloadSizeTest, QuantizeIsScalesPlusPackedValues) {
+  EXPECT_EQ(payload_bytes_max(quantize(8, false, 256), flat(257)), 2 * 2 + 257);
+  EXPECT_EQ(payload_bytes_max(quantize(4, false, 64), flat(63)), 2 + 32);
+  EXPECT_EQ(payload_bytes_max(quantize(2, false, 16), flat(17)), 4 * 2 + 5);
+  EXPECT_EQ(payload_bytes_max(quantize(1, false, 16), flat(1)), 2 + 1);
+}
+
+TEST(PayloadSizeTest, LargestVectorDoesNotOverflow) {
+  EXPECT_EQ(payload_bytes_max(CodecSpec{}, flat(kCodecElementsMax)), 4 * kCodecElementsMax);
+  const CodecSpec densest{.kind = CodecKind::kTopK, .bits = 32, .density = 0.5};
+  EXPECT_GT(payload_bytes_max(densest, flat(kCodecElementsMax)), 2 * kCodecElementsMax);
+}
+
+TEST(ScaleCountTest, CountsBlocksOrRowsAndTwoLevelsTwice) {
+  EXPECT_EQ(scale_count(quantize(8, false, 256), flat(256)), 1);
+  EXPECT_EQ(scale_count(quantize(8, false, 256), flat(257)), 2);
+  EXPECT_EQ(scale_count(quantize(1, true, 256), conv_net()), 238);
+  EXPECT_EQ(scale_count(quantize(2, true, 256), conv_net()), 2 * 238);
+  EXPECT_EQ(scale_count(CodecSpec{}, conv_net()), 0);
+}
+
+TEST(KeptElementsTest, RoundsToNearestAndKeepsAtLeastOne) {
+  EXPECT_EQ(kept_elements(0.01, 1), 1);
+  EXPECT_EQ(kept_elements(0.01, 149), 1);
+  EXPECT_EQ(kept_elements(0.01, 150), 2);
+  EXPECT_EQ(kept_elements(0.5, 3), 2);
+  EXPECT_EQ(kept_elements(0.5, 1), 1);
+  EXPECT_EQ(kept_elements(0.01, 421'642), 4'216);
+}
+
+TEST(ChunkCodeTest, EmptyChunkTakesNoBits) {
+  EXPECT_EQ(chunk_code(kTopKChunk, 0).bits, 0);
+}
+
+TEST(ChunkCodeTest, OneKeptOfAFullChunkTakesSixteenLowBits) {
+  const ChunkCode code = chunk_code(kTopKChunk, 1);
+  EXPECT_FALSE(code.bitmap);
+  EXPECT_EQ(code.low_bits, 16);
+  EXPECT_EQ(code.bits, 16 + 1 + 1);
+}
+
+TEST(ChunkCodeTest, NeverTakesMoreThanTheBitmap) {
+  for (const int64_t n : {1, 2, 15, 16, 17, 251, 65535, 65536}) {
+    for (int64_t c = 1; c <= n; c += 1 + c / 50) {
+      EXPECT_LE(chunk_code(n, c).bits, n + (c == 1 ? 1 : 0)) << c << " of " << n;
+    }
+  }
+}
+
+TEST(ChunkCodeTest, AllKeptOfAChunkFitTheCount) {
+  EXPECT_TRUE(chunk_code(kTopKChunk, kTopKChunk).bitmap);
+  EXPECT_EQ(chunk_code(kTopKChunk, kTopKChunk).bits, kTopKChunk);
+  EXPECT_EQ(count_bits(kTopKChunk), 17);
+  EXPECT_EQ(count_bits(1), 1);
+}
+
+// even_bits() in payload_size.cc rests on this.
+TEST(ChunkCodeTest, BitsOfAFullChunkAreConcaveInTheCount) {
+  for (int64_t c = 1; c < kTopKChunk; ++c) {
+    const int64_t step = chunk_code(kTopKChunk, c + 1).bits - chunk_code(kTopKChunk, c).bits;
+    const int64_t before = chunk_code(kTopKChunk, c).bits - chunk_code(kTopKChunk, c - 1).bits;
+    ASSERT_LE(step, before) << c;
+  }
+}
+
+TEST(PositionBitsMaxTest, IsTheLargestOverEverySplitOfTwoChunks) {
+  const int64_t rest = 300;
+  const int64_t elements = kTopKChunk + rest;
+  for (const int64_t kept : {1, 2, 7, 100, 299, 300, 301, 655, 5000}) {
+    int64_t most = 0;
+    for (int64_t c = 0; c <= std::min(rest, kept); ++c) {
+      most = std::max(most, chunk_code(rest, c).bits + chunk_code(kTopKChunk, kept - c).bits);
+    }
+    EXPECT_EQ(position_bits_max(elements, kept), 17 + 9 + most) << kept;
+  }
+}
+
+}  // namespace
+}  // namespace laconic::core
