@@ -227,6 +227,11 @@ void IncomingStream::OnCancel() {
 
 void IncomingStream::OnDone() {
   const std::shared_ptr<IncomingStream> self = std::move(self_);
+  {
+    // Whoever frees this object comes after all reactions; the lock makes their order visible.
+    absl::MutexLock lock(&mutex_);
+    state_ = State::kFinished;
+  }
   queues_->stream_done();
 }
 

@@ -174,11 +174,13 @@ TEST_P(CommunicatorTest, MeanOverTileBoundariesSendsTheBytesOfTheFormula) {
   laconic::testing::finish_all(transports);
 }
 
-TEST_P(CommunicatorTest, RankThatDiesMidRoundIsNamedByAllOthers) {
+class CommunicatorWithPeersTest : public CommunicatorTest {};
+INSTANTIATE_TEST_SUITE_P(Worlds, CommunicatorWithPeersTest,
+                         ::testing::ValuesIn(laconic::testing::worlds_with_peers()),
+                         ::laconic::testing::world_name);
+
+TEST_P(CommunicatorWithPeersTest, RankThatDiesMidRoundIsNamedByAllOthers) {
   const int world_size = GetParam().world_size;
-  if (world_size == 1) {
-    GTEST_SKIP() << "needs a peer";
-  }
   Transports transports = GetParam().make(kGeneration);
   std::vector<Communicator> all = communicators(transports);
   const int dying = world_size - 1;
@@ -196,10 +198,7 @@ TEST_P(CommunicatorTest, RankThatDiesMidRoundIsNamedByAllOthers) {
   });
 }
 
-TEST_P(CommunicatorTest, AbortFromAnotherThreadEndsAnOperationThatWaits) {
-  if (GetParam().world_size == 1) {
-    GTEST_SKIP() << "needs a peer";
-  }
+TEST_P(CommunicatorWithPeersTest, AbortFromAnotherThreadEndsAnOperationThatWaits) {
   Transports transports = GetParam().make(kGeneration);
   std::vector<Communicator> all = communicators(transports);
   std::thread aborter([&] { of(all, 0).abort(absl::CancelledError("the job was cancelled")); });

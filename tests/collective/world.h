@@ -94,6 +94,11 @@ inline const std::vector<WorldKind>& all_worlds() {
       {false, 1}, {false, 2}, {false, 3}, {false, 7}, {true, 1}, {true, 2}, {true, 3}, {true, 7}};
   return *worlds;
 }
+inline std::vector<WorldKind> worlds_with_peers() {
+  std::vector<WorldKind> worlds = all_worlds();
+  std::erase_if(worlds, [](const WorldKind& kind) { return kind.world_size == 1; });
+  return worlds;
+}
 inline std::string world_name(const ::testing::TestParamInfo<WorldKind>& info) {
   return ::testing::PrintToString(info.param);
 }
