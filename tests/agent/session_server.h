@@ -1,7 +1,6 @@
 // The server's side of the workers' sessions, real gRPC, with the decisions made by the test.
 #pragma once
 
-#include <grpc/grpc.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
@@ -19,13 +18,6 @@
 #include "worker/agent/task_table.h"
 
 namespace laconic::agent {
-
-// gRPC stays loaded for the whole program: version 1.51 may abort in grpc_completion_queue's unref
-// when the last user in one thread lets go while another thread starts anew.
-inline const bool kGrpcIsHeld = [] {
-  grpc_init();
-  return true;
-}();
 
 // What one or more sessions have told so far.
 struct Heard {
@@ -71,6 +63,7 @@ class SessionServer final : public v1::SessionService::Service {
 
   // Ends all sessions at once, as a crash would.
   void stop() {
+    set_deaf(false);
     if (server_ != nullptr) {
       server_->Shutdown(std::chrono::system_clock::now());
       server_->Wait();
@@ -113,6 +106,12 @@ class SessionServer final : public v1::SessionService::Service {
     silent_ = silent;
   }
 
+  // Reads nothing after a registration until it is no longer deaf.
+  void set_deaf(bool deaf) {
+    absl::MutexLock lock(&mutex_);
+    deaf_ = deaf;
+  }
+
   grpc::Status Session(grpc::ServerContext* /*context*/, Stream* stream) override {
     v1::SessionRequest request;
     while (stream->Read(&request)) {
@@ -126,6 +125,8 @@ class SessionServer final : public v1::SessionService::Service {
         }
         stream_ = stream;
       }
+      mutex_.Await(absl::Condition(
+          +[](bool* deaf) { return !*deaf; }, &deaf_));
     }
     absl::MutexLock lock(&mutex_);
     if (stream_ == stream) {
@@ -168,6 +169,7 @@ class SessionServer final : public v1::SessionService::Service {
   Stream* stream_ = nullptr;
   v1::Welcome welcome_;
   bool silent_ = false;
+  bool deaf_ = false;
   Heard heard_;
 };
 

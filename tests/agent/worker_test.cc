@@ -36,7 +36,8 @@ v1::SessionResponse launch(const TaskId& id) {
 v1::SessionResponse stop(const TaskId& id, int grace_ms) {
   v1::SessionResponse response;
   *response.mutable_stop_task()->mutable_key() = task_key(id);
-  response.mutable_stop_task()->mutable_grace()->set_nanos(grace_ms * 1000000);
+  response.mutable_stop_task()->mutable_grace()->set_seconds(grace_ms / 1000);
+  response.mutable_stop_task()->mutable_grace()->set_nanos(grace_ms % 1000 * 1000000);
   return response;
 }
 v1::SessionResponse release(const TaskId& id) {

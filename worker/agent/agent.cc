@@ -1,7 +1,6 @@
 #include "worker/agent/agent.h"
 
 #include <fcntl.h>
-#include <grpc/grpc.h>
 #include <spdlog/spdlog.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
@@ -68,9 +67,6 @@ Agent::Agent(AgentOptions options)
 Agent::~Agent() = default;
 
 absl::StatusOr<std::unique_ptr<Agent>> Agent::create(AgentOptions options) {
-  // Never given back: gRPC 1.51 may abort when its last user goes in one of its own threads, as
-  // the end of a session does.
-  grpc_init();
   std::unique_ptr<Agent> agent(new Agent(std::move(options)));
   LACONIC_ASSIGN_OR_RETURN(
       agent->trainers_,

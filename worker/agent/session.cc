@@ -88,7 +88,7 @@ class Session::Stream final
     let_go();
   }
 
-  void wait_until_done() { done_.WaitForNotification(); }
+  void wait_until_done() { done_->WaitForNotification(); }
 
   void OnReadDone(bool ok) override {
     if (!ok) {
@@ -117,12 +117,14 @@ class Session::Stream final
     }
   }
 
+  // The agent's thread gets the last reference: gRPC 1.51 corrupts its callback queue when a
+  // channel goes on the thread that serves it.
   void OnDone(const grpc::Status& status) override {
-    const std::shared_ptr<Stream> self = std::move(self_);
-    inbox_.post([session = session_, self, status = wire::from_grpc(status)] {
+    const std::shared_ptr<absl::Notification> done = done_;
+    inbox_.post([session = session_, self = std::move(self_), status = wire::from_grpc(status)] {
       session->handle_end(self, status);
     });
-    done_.Notify();
+    done->Notify();
   }
 
  private:
@@ -148,7 +150,7 @@ class Session::Stream final
   grpc::ClientContext context_;
   std::shared_ptr<Stream> self_;  // written before the call starts and in OnDone()
   v1::SessionResponse response_;  // gRPC's while a read is outstanding
-  absl::Notification done_;
+  const std::shared_ptr<absl::Notification> done_ = std::make_shared<absl::Notification>();
   absl::Mutex mutex_;
   std::deque<v1::SessionRequest> queue_ ABSL_GUARDED_BY(mutex_);  // the first is being written
   absl::Time write_began_ ABSL_GUARDED_BY(mutex_);
