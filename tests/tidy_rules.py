@@ -14,13 +14,13 @@ LAYER_OF_DIRECTORY = {
     "server": "server", "worker/agent": "agent", "worker/trainer": "trainer", "cli": "cli"}
 
 # Which outside dependency an include belongs to. Headers of the standard library stand for the
-# threads that they start or need.
+# threads that they start; a mutex alone starts none.
 OUTSIDE = [
     (r"absl/", "absl"), (r"grpcpp/|grpc/", "grpc"), (r"google/protobuf/", "protobuf"),
     (r"torch/|ATen/|c10/", "torch"), (r"yaml-cpp/", "yaml"), (r"CLI/", "cli11"),
     (r"spdlog/|fmt/", "spdlog"), (r"prometheus/", "prometheus"), (r"sqlite3\.h$", "sqlite"),
     (r"zlib\.h$", "zlib"), (r"xxhash\.h$", "xxhash"), (r"laconic/v1/", "proto"),
-    (r"(thread|mutex|condition_variable|future|shared_mutex|pthread\.h)$", "threads")]
+    (r"(thread|future|pthread\.h)$", "threads")]
 
 # (what may not occur, in which files, what to write instead)
 BANNED_WORDS = [
@@ -195,7 +195,7 @@ def split_arguments(text, start):
 def check_flags(path, text):
     """Every option, flag and command of CLI11 has a help text after its name."""
     complaints = []
-    for match in re.finditer(r"add_(?:option|flag|subcommand)\w*(?:<[^>(]*>)?\(", text):
+    for match in re.finditer(r"(?:\.|->)add_(?:option|flag|subcommand)\w*(?:<[^>(]*>)?\(", text):
         arguments = split_arguments(text, match.end() - 1)
         texts = [a for a in arguments[1:]
                  if re.match(r'(absl::StrCat\(|std::string\(\s*)?"..|k[A-Z]\w*|[\w.>-]*(help|description)\b', a)]

@@ -198,7 +198,7 @@ class RulesCanFail(unittest.TestCase):
         for bad in ('app.add_option("--a", a);', 'app.add_flag("--a", a, "");',
                     'app.add_option_function<std::string>("--a", f);', 'app.add_subcommand("run");'):
             self.assertTrue(rules.check_flags("cli/a.cc", bad), bad)
-        for good in ('app.add_option("--a,-a", a, "Steps, 1..9")->required();',
+        for good in ('void add_options(CLI::App& app) {', 'app.add_option("--a,-a", a, "Steps, 1..9")->required();',
                      'app.add_flag("--a", [&](int n) { g(n, "x"); }, "Help, with (brackets).");',
                      'app.add_subcommand("run", "Runs.");'):
             self.assertFalse(rules.check_flags("cli/a.cc", good), good)
