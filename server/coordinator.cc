@@ -121,6 +121,7 @@ void Coordinator::forget(const std::string& id) {
   jobs_.erase(id);
   Effects& e = effects_;
   e.jobs.erase(id);
+  e.lazy_jobs.erase(id);
   e.history_rewritten.erase(id);
   e.events.erase(std::remove_if(e.events.begin(), e.events.end(), is_of), e.events.end());
   e.history.erase(std::remove_if(e.history.begin(), e.history.end(), is_of), e.history.end());

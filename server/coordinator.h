@@ -40,7 +40,8 @@ struct Command {
 // What a step changed. Rows first, then commands: a worker must never hear of what a crash of the
 // server could forget.
 struct Effects {
-  std::set<std::string> jobs;                                     // rows to write
+  std::set<std::string> jobs;       // rows to write
+  std::set<std::string> lazy_jobs;  // rows that may wait: the worker would say it again
   std::vector<std::pair<std::string, v1::Event>> events;          // to add
   std::vector<std::pair<std::string, v1::HistoryPoint>> history;  // to add
   std::set<std::string> history_rewritten;                        // to replace as a whole
@@ -149,6 +150,10 @@ class Coordinator {
   void send_release(const std::string& node, const TaskId& task);
   void stop_all(JobRecord& record, const std::string& reason);
   void touch(const JobRecord& record) { effects_.touched.insert(record.id()); }
+  void lazy(const JobRecord& record) {
+    effects_.lazy_jobs.insert(record.id());
+    effects_.touched.insert(record.id());
+  }
   void dirty(const JobRecord& record) {
     effects_.jobs.insert(record.id());
     effects_.touched.insert(record.id());

@@ -144,7 +144,7 @@ void Coordinator::take_snapshot(const std::string& node, const v1::TaskSnapshot&
   Task& task = record->tasks[static_cast<size_t>(id.rank)];
   if (!task.confirmed) {
     task.confirmed = true;
-    dirty(*record);
+    lazy(*record);
   }
   if (snapshot.pid() != 0) {
     take_pid(*record, id.rank, snapshot.pid());
@@ -196,7 +196,7 @@ void Coordinator::update(const std::string& node, const v1::TaskUpdate& update, 
   Task& task = record->tasks[static_cast<size_t>(id.rank)];
   if (!task.confirmed) {
     task.confirmed = true;
-    dirty(*record);
+    lazy(*record);
   }
   switch (update.update_case()) {
     case v1::TaskUpdate::kPid:
@@ -250,7 +250,7 @@ void Coordinator::take_pid(JobRecord& record, int32_t rank, int32_t pid) {
   if (r.pid() != pid) {
     r.set_pid(pid);
     r.set_state(std::max(r.state(), v1::SPAWNED));
-    dirty(record);
+    lazy(record);
   }
 }
 
@@ -268,7 +268,7 @@ void Coordinator::take_hello(JobRecord& record, int32_t rank, const v1::Hello& h
             absl::StrCat(rank_text(r), " is ready: ", core::format_count(hello.parameters()),
                          " parameters, ", core::format_count(hello.samples()), " samples"),
             rank, now);
-  dirty(record);
+  lazy(record);
   check_ready(record, now);
 }
 
@@ -379,7 +379,7 @@ void Coordinator::take_exit(JobRecord& record, int32_t rank, const v1::RankExit&
   if (r.has_exit()) {
     return;
   }
-  *r.mutable_exit() = bounded(exit, limits_);
+  *r.mutable_exit() = bounded(exit, record.job.ranks_size(), limits_);
   dirty(record);
   if (!r.has_finished()) {
     r.set_state(v1::EXITED);

@@ -219,7 +219,9 @@ absl::Status Engine::commit(bool rows) {
   const auto began = std::chrono::steady_clock::now();
   Effects& effects = coordinator_.effects();
   StoreBatch batch;
-  for (const std::string& id : effects.jobs) {
+  std::set<std::string> ids = effects.lazy_jobs;
+  ids.insert(effects.jobs.begin(), effects.jobs.end());
+  for (const std::string& id : ids) {
     if (const JobRecord* record = coordinator_.find(id)) {
       batch.jobs.push_back(record);
     }
@@ -240,6 +242,7 @@ absl::Status Engine::commit(bool rows) {
   }
   last_commit_ = now();
   effects.jobs.clear();
+  effects.lazy_jobs.clear();
   effects.events.clear();
   effects.history.clear();
   effects.history_rewritten.clear();

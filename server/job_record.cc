@@ -164,7 +164,7 @@ v1::Failure bounded(v1::Failure failure, const Limits& limits) {
   return failure;
 }
 
-v1::RankExit bounded(v1::RankExit exit, const Limits& limits) {
+v1::RankExit bounded(v1::RankExit exit, int32_t world_size, const Limits& limits) {
   auto& lines = *exit.mutable_last_lines();
   if (lines.size() > limits.last_lines_max) {
     lines.DeleteSubrange(0, lines.size() - limits.last_lines_max);
@@ -172,6 +172,15 @@ v1::RankExit bounded(v1::RankExit exit, const Limits& limits) {
   for (std::string& line : lines) {
     line.resize(std::min(line.size(), limits.line_bytes_max));
   }
+  // All ranks of a job travel in one message.
+  const size_t share = limits.lines_bytes_max / static_cast<size_t>(std::max(1, world_size));
+  size_t bytes = 0;
+  int kept = 0;
+  while (kept < lines.size() && bytes + lines[lines.size() - 1 - kept].size() <= share) {
+    bytes += lines[lines.size() - 1 - kept].size();
+    ++kept;
+  }
+  lines.DeleteSubrange(0, lines.size() - kept);
   return exit;
 }
 

@@ -68,7 +68,7 @@ std::vector<v1::HistoryPoint> close_points(JobRecord& record, const Limits& limi
 
 // Cuts what a trainer may send at will to the limits.
 v1::Failure bounded(v1::Failure failure, const Limits& limits);
-v1::RankExit bounded(v1::RankExit exit, const Limits& limits);
+v1::RankExit bounded(v1::RankExit exit, int32_t world_size, const Limits& limits);
 v1::Finished bounded(v1::Finished finished, const Limits& limits);
 
 // "exit code 3", "signal 9 (Killed)".

@@ -17,6 +17,7 @@ struct Limits {
   int reservations_max = 10;         // expired in a row, then the job fails
   int last_lines_max = 50;           // of standard error, per rank
   size_t line_bytes_max = 4'096;     // of one such line
+  size_t lines_bytes_max = 1 << 20;  // of such lines, all ranks of a job together
   size_t message_bytes_max = 4'096;  // of one message of a trainer
   size_t files_max = 64;             // a rank may name as written
   int64_t log_bytes_max = 64 << 20;  // per rank and file; the rest stays on the node

@@ -48,6 +48,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::start(const ServerOptions& optio
   engine_options.insecure = options.insecure;
   LACONIC_ASSIGN_OR_RETURN(server->engine_,
                            Engine::open(std::move(engine_options), server->metrics_));
+  server->engine_->start();
   server->jobs_ = std::make_unique<JobServiceImpl>(*server->engine_);
   server->nodes_ = std::make_unique<NodeServiceImpl>(*server->engine_);
   server->sessions_ = std::make_unique<SessionServiceImpl>(*server->engine_);
@@ -76,7 +77,6 @@ absl::StatusOr<std::unique_ptr<Server>> Server::start(const ServerOptions& optio
   for (const char* service : {"", "liveness", "readiness", "laconic.v1.JobService"}) {
     health->SetServingStatus(service, true);
   }
-  server->engine_->start();
   return server;
 }
 

@@ -480,16 +480,5 @@ TEST_F(ServerTest, MetricsShowTheJobAndItsBytes) {
   EXPECT_THAT(text, HasSubstr("method=\"CreateJob\""));
 }
 
-TEST(ServerAddressTest, OtherThanLoopbackNeedsInsecure) {
-  ServerOptions options;
-  options.listen = "0.0.0.0:0";
-  EXPECT_THAT(Server::start(options),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--insecure")));
-  options.listen = "127.0.0.1:0";
-  options.metrics_listen = "0.0.0.0:0";
-  EXPECT_THAT(Server::start(options),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--metrics-listen")));
-}
-
 }  // namespace
 }  // namespace laconic::server
