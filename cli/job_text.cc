@@ -93,7 +93,9 @@ int exit_code_of(const absl::Status& status) {
   }
 }
 
-std::string code_name(absl::StatusCode code) { return absl::StatusCodeToString(code); }
+std::string code_name(absl::StatusCode code) {
+  return absl::StatusCodeToString(code);
+}
 
 int32_t ranks_wanted(const v1::TrainJob& job) {
   return job.spec().workers().has_count() ? job.spec().workers().count() : 1;
@@ -119,9 +121,8 @@ std::string format_exit(const v1::RankExit& exit) {
     return absl::StrCat("exit code ", exit.exit_code());
   }
   const char* name = sigabbrev_np(exit.signal());
-  return name == nullptr
-             ? absl::StrCat("killed by signal ", exit.signal())
-             : absl::StrCat("killed by signal ", exit.signal(), " (SIG", name, ")");
+  return name == nullptr ? absl::StrCat("killed by signal ", exit.signal())
+                         : absl::StrCat("killed by signal ", exit.signal(), " (SIG", name, ")");
 }
 
 const v1::Rank* culprit(const v1::Job& job) {
