@@ -27,18 +27,18 @@ int blame(const v1::Rank& rank) {
   if (rank.has_failure() && rank.failure().reason() != "PEER_LOST") {
     return 4;
   }
+  // That a peer is lost explains little, but more than nothing.
+  const int weak = rank.has_failure() ? 1 : 0;
   if (!rank.has_exit() || rank.has_finished()) {
-    return rank.has_failure() ? 1 : 0;
+    return weak;
   }
   // SIGTERM is how the worker ends the ranks that did nothing wrong.
   if (rank.exit().signal() != 0) {
-    return rank.exit().signal() == SIGTERM ? 0 : 3;
+    return rank.exit().signal() == SIGTERM ? weak : 3;
   }
   const int code = rank.exit().exit_code();
-  if (code == core::kTrainerDone) {
-    return 0;
-  }
-  return code == core::kTrainerPeerLost ? 1 : 2;
+  const bool own_error = code != core::kTrainerDone && code != core::kTrainerPeerLost;
+  return own_error ? 2 : (code == core::kTrainerPeerLost ? 1 : weak);
 }
 
 }  // namespace
