@@ -91,8 +91,10 @@ LineChart bytes_per_round(const ReportData& data) {
   ReportPoint last;
   for (const ReportPoint& point : data.history) {
     const auto rounds = static_cast<double>(point.round - last.round);
-    // Points between two rounds have no bytes of their own.
+    // Points between two rounds have no bytes of their own. What is sent before the first round,
+    // the initial parameters, belongs to no round.
     if (rounds <= 0) {
+      last.sent_bytes = point.round == 0 ? point.sent_bytes : last.sent_bytes;
       continue;
     }
     const auto dense_bytes = static_cast<double>(

@@ -132,6 +132,21 @@ TEST(ReportHtmlTest, DrawsOnePointNoEvaluationAndNotANumber) {
   EXPECT_THAT(report_html(report_data(v1::Job())), HasSubstr("no data"));
 }
 
+TEST(ReportHtmlTest, InitialParametersBelongToNoRound) {
+  v1::Job job = sample_job(2);
+  for (v1::HistoryPoint& point : *job.mutable_history()) {
+    point.set_sent_bytes(point.sent_bytes() + 5060088);
+  }
+  // 159 kB a round: with the 5 MB of the start the axis would reach to 10 MB and begin higher.
+  const std::string with_start = report_html(report_data(job));
+  const std::string without = report_html(report_data(sample_job(2)));
+  const auto picture = [](const std::string& html) {
+    const size_t begin = html.find("aria-label=\"Bytes per round");
+    return html.substr(begin, html.find("</svg>", begin) - begin);
+  };
+  EXPECT_EQ(picture(with_start), picture(without));
+}
+
 TEST(JobYamlTest, IsTheJobFileInBlockStyle) {
   EXPECT_EQ(job_yaml(sample_job(2).job()),
             "api_version: laconic.v1\nkind: TrainJob\nmetadata:\n  name: fashion-mnist\nspec:\n"
