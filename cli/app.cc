@@ -46,7 +46,7 @@ void add_global_options(CLI::App& app, Session& session) {
   }
   app.add_option("-o,--output", options.output, "What is printed on standard output")
       ->check(CLI::IsMember({"table", "json"}))
-      ->type_name("")
+      ->type_name("FORMAT")
       ->capture_default_str();
   app.add_option("--server", options.server, "laconic-server; also from LACONIC_SERVER")
       ->type_name("HOST:PORT")

@@ -78,22 +78,22 @@ absl::Status Client::explain(const absl::Status& status) const {
         {.reason = "SERVER_TIMEOUT", .metadata = {{"address", address_}}});
   }
   if (status.code() == absl::StatusCode::kUnimplemented) {
-    return absl::UnimplementedError(
-        absl::StrCat("the server at ", address_, " does not know this call (", said,
-                     "); is it a laconic-server of this version? see laconic version --server-info"));
+    return absl::UnimplementedError(absl::StrCat(
+        "the server at ", address_, " does not know this call (", said,
+        "); is it a laconic-server of this version? see laconic version --server-info"));
   }
   return status;
 }
 
-#define LACONIC_CALL(stub, Method, request, Response)                              \
-  Response response;                                                               \
-  const absl::Status status =                                                      \
-      call(interrupt_, timeout_, [&](grpc::ClientContext* context, auto done) {    \
-        (stub)->async()->Method(context, &(request), &response, std::move(done));  \
-      });                                                                          \
-  if (!status.ok()) {                                                              \
-    return explain(status);                                                        \
-  }                                                                                \
+#define LACONIC_CALL(stub, Method, request, Response)                             \
+  Response response;                                                              \
+  const absl::Status status =                                                     \
+      call(interrupt_, timeout_, [&](grpc::ClientContext* context, auto done) {   \
+        (stub)->async()->Method(context, &(request), &response, std::move(done)); \
+      });                                                                         \
+  if (!status.ok()) {                                                             \
+    return explain(status);                                                       \
+  }                                                                               \
   return response
 
 absl::StatusOr<v1::CreateJobResponse> Client::create_job(const v1::CreateJobRequest& request) {

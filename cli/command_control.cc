@@ -43,9 +43,8 @@ void add(CLI::App* command, Session& session, int (*run)(Session&, const std::st
   auto id = std::make_shared<std::string>();
   command->add_option("JOB", *id, "Id of the job, or its name where only one job has it")
       ->required();
-  command->callback([&session, id, run] {
-    session.action = [&session, id, run] { return run(session, *id); };
-  });
+  command->callback(
+      [&session, id, run] { session.action = [&session, id, run] { return run(session, *id); }; });
 }
 
 }  // namespace

@@ -120,8 +120,8 @@ int logs(Session& session, const LogsOptions& options) {
   Client client = session.connect();
   const auto stream = client.stream_logs(request);
   LinePrinter printer(session, /*with_rank=*/!options.rank);
-  const absl::Status end = drain(
-      session, *stream, [&](const v1::StreamLogsResponse& piece) { printer.take(piece); });
+  const absl::Status end =
+      drain(session, *stream, [&](const v1::StreamLogsResponse& piece) { printer.take(piece); });
   printer.finish();
   if (absl::IsCancelled(end)) {
     return detached(session, absl::StrCat("laconic logs -f ", options.job));
@@ -194,19 +194,21 @@ void add_logs(CLI::App& app, Session& session) {
       ->check(CLI::Range(0, 100000));
   command->add_flag("--stderr", options->only_stderr,
                     "Only standard error. Default: standard output, too");
-  command->callback(
-      [&session, options] { session.action = [&session, options] { return logs(session, *options); }; });
+  command->callback([&session, options] {
+    session.action = [&session, options] { return logs(session, *options); };
+  });
 }
 
 void add_events(CLI::App& app, Session& session) {
-  CLI::App* command = add_command(app, "events", "Print what happened to a job",
-                                  "laconic events -f 4k2p9x7abc");
+  CLI::App* command =
+      add_command(app, "events", "Print what happened to a job", "laconic events -f 4k2p9x7abc");
   auto options = std::make_shared<EventsOptions>();
   command->add_option("JOB", options->job, "Id of the job, or its name where only one job has it")
       ->required();
   command->add_flag("-f,--follow", options->follow, "Go on until the job has ended");
-  command->callback(
-      [&session, options] { session.action = [&session, options] { return events(session, *options); }; });
+  command->callback([&session, options] {
+    session.action = [&session, options] { return events(session, *options); };
+  });
 }
 
 }  // namespace laconic::cli

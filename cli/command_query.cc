@@ -67,8 +67,7 @@ int list(Session& session, const ListOptions& options) {
     request.add_states(state);
   }
   Client client = session.connect();
-  const absl::StatusOr<v1::ListJobsResponse> response =
-      all_pages(client, request, options.limit);
+  const absl::StatusOr<v1::ListJobsResponse> response = all_pages(client, request, options.limit);
   if (!response.ok()) {
     return session.fail(response.status());
   }
@@ -113,8 +112,7 @@ std::string rank_table(const v1::Job& job) {
         {absl::StrCat(rank.rank()), printable(rank.node()), v1::RankState_Name(rank.state()),
          rank.pid() == 0 ? "-" : absl::StrCat(rank.pid()),
          absl::StrCat(done ? rank.finished().steps() : rank.progress().step()),
-         core::format_bytes(done ? rank.finished().bytes().sent()
-                                 : rank.progress().bytes().sent()),
+         core::format_bytes(done ? rank.finished().bytes().sent() : rank.progress().bytes().sent()),
          rank.has_exit() ? format_exit(rank.exit()) : "-"});
   }
   return "\n" + format_table(rows);
@@ -174,9 +172,9 @@ int why(Session& session, const std::string& id) {
     rows.push_back({"position", absl::StrCat(response->position(), " in the queue")});
   }
   if (response->slots_wanted() > 0) {
-    rows.push_back({"slots", absl::StrCat("wants ", response->slots_wanted(), "; ",
-                                          response->slots_free(), " of ",
-                                          response->slots_total(), " on live workers are free")});
+    rows.push_back(
+        {"slots", absl::StrCat("wants ", response->slots_wanted(), "; ", response->slots_free(),
+                               " of ", response->slots_total(), " on live workers are free")});
   }
   if (!response->blockers().empty()) {
     rows.push_back({"behind", absl::StrJoin(response->blockers(), ", ")});
@@ -196,8 +194,8 @@ int nodes(Session& session) {
     return core::kExitOk;
   }
   if (response->nodes().empty()) {
-    session.note(absl::StrCat("no workers; start one: laconic-worker --server ",
-                              session.options.server));
+    session.note(
+        absl::StrCat("no workers; start one: laconic-worker --server ", session.options.server));
     return core::kExitOk;
   }
   std::vector<std::vector<std::string>> rows = {
@@ -205,8 +203,7 @@ int nodes(Session& session) {
   for (const v1::Node& node : response->nodes()) {
     rows.push_back({printable(node.name()), v1::NodeState_Name(node.state()),
                     absl::StrCat(node.slots()), absl::StrCat(node.slots_used()),
-                    format_age(node.last_seen(), absl::Now()) + " ago",
-                    printable(node.version())});
+                    format_age(node.last_seen(), absl::Now()) + " ago", printable(node.version())});
   }
   session.console.out << format_table(rows);
   return core::kExitOk;
@@ -237,13 +234,13 @@ int version(Session& session, bool ask_server) {
 }
 
 // A command whose only argument is a job.
-void add_job_command(CLI::App* command, Session& session, int (*run)(Session&, const std::string&)) {
+void add_job_command(CLI::App* command, Session& session,
+                     int (*run)(Session&, const std::string&)) {
   auto id = std::make_shared<std::string>();
   command->add_option("JOB", *id, "Id of the job, or its name where only one job has it")
       ->required();
-  command->callback([&session, id, run] {
-    session.action = [&session, id, run] { return run(session, *id); };
-  });
+  command->callback(
+      [&session, id, run] { session.action = [&session, id, run] { return run(session, *id); }; });
 }
 
 }  // namespace
@@ -255,19 +252,21 @@ void add_list(CLI::App& app, Session& session) {
   command->add_option("--state", options->states, "Only jobs in this state (repeatable)")
       ->type_name("STATE")
       ->allow_extra_args(false)
-      ->check(CLI::IsMember({"QUEUED", "STARTING", "RUNNING", "CANCELLING", "CANCELLED",
-                             "SUCCEEDED", "FAILED"}));
+      ->check(CLI::IsMember(
+          {"QUEUED", "STARTING", "RUNNING", "CANCELLING", "CANCELLED", "SUCCEEDED", "FAILED"}));
   command->add_option("--limit", options->limit, "At most this many jobs")
       ->type_name("N")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
-  command->callback(
-      [&session, options] { session.action = [&session, options] { return list(session, *options); }; });
+  command->callback([&session, options] {
+    session.action = [&session, options] { return list(session, *options); };
+  });
 }
 
 void add_status(CLI::App& app, Session& session) {
-  add_job_command(add_command(app, "status", "Show one job and its ranks", "laconic status 4k2p9x7abc"),
-                  session, status);
+  add_job_command(
+      add_command(app, "status", "Show one job and its ranks", "laconic status 4k2p9x7abc"),
+      session, status);
 }
 
 void add_why(CLI::App& app, Session& session) {
@@ -285,7 +284,8 @@ void add_nodes(CLI::App& app, Session& session) {
 }
 
 void add_version(CLI::App& app, Session& session) {
-  CLI::App* command = add_command(app, "version", "Print the version", "laconic version --server-info");
+  CLI::App* command =
+      add_command(app, "version", "Print the version", "laconic version --server-info");
   auto ask_server = std::make_shared<bool>(false);
   command->add_flag("--server-info", *ask_server, "Ask the server for its version, too");
   command->callback([&session, ask_server] {

@@ -32,7 +32,8 @@ int report(Session& session, const ReportOptions& options) {
   const std::string json = absl::StrCat(options.directory, "/report.json");
   const std::string html = absl::StrCat(options.directory, "/report.html");
   if (session.json()) {
-    session.write_json(absl::StrCat("{\"files\":[", json_string(json), ",", json_string(html), "]}"));
+    session.write_json(
+        absl::StrCat("{\"files\":[", json_string(json), ",", json_string(html), "]}"));
   } else {
     session.console.out << json << "\n" << html << "\n";
   }
@@ -42,17 +43,17 @@ int report(Session& session, const ReportOptions& options) {
 }  // namespace
 
 void add_report(CLI::App& app, Session& session) {
-  CLI::App* command =
-      add_command(app, "report", "Write report.json and report.html of a job",
-                  "laconic report 4k2p9x7abc --out runs/fashion");
+  CLI::App* command = add_command(app, "report", "Write report.json and report.html of a job",
+                                  "laconic report 4k2p9x7abc --out runs/fashion");
   auto options = std::make_shared<ReportOptions>();
   command->add_option("JOB", options->job, "Id of the job, or its name where only one job has it")
       ->required();
   command->add_option("--out", options->directory, "Directory of the files; made if missing")
       ->type_name("DIR")
       ->required();
-  command->callback(
-      [&session, options] { session.action = [&session, options] { return report(session, *options); }; });
+  command->callback([&session, options] {
+    session.action = [&session, options] { return report(session, *options); };
+  });
 }
 
 }  // namespace laconic::cli

@@ -122,8 +122,8 @@ int print_end(Session& session, const Ended& ended, const std::string& directory
   } else if (ended.job.state() == v1::SUCCEEDED) {
     session.console.out << summary_text(ended.job, html) << std::flush;
   } else {
-    session.console.out << failure_text(ended.job) << "  logs      " << directory
-                        << "/server/logs/" << ended.job.id() << "\n  report    " << html << "\n"
+    session.console.out << failure_text(ended.job) << "  logs      " << directory << "/server/logs/"
+                        << ended.job.id() << "\n  report    " << html << "\n"
                         << std::flush;
   }
   return session.console.interrupt.count() > 0 ? static_cast<int>(core::kExitInterrupted)
@@ -141,8 +141,7 @@ int run(Session& session, const RunOptions& options) {
   }
   const std::string shown =
       options.directory.empty() ? "runs/" + job->metadata().name() : options.directory;
-  const std::string directory =
-      std::filesystem::absolute(shown).lexically_normal().string();
+  const std::string directory = std::filesystem::absolute(shown).lexically_normal().string();
   if (const absl::Status status = make_writable_directory(directory); !status.ok()) {
     return session.fail(status);
   }
@@ -180,8 +179,9 @@ void add_run(CLI::App& app, Session& session) {
       ->add_option("--out", options->directory,
                    "Where model, report and logs go. Default: runs/NAME-OF-THE-JOB")
       ->type_name("DIR");
-  command->callback(
-      [&session, options] { session.action = [&session, options] { return run(session, *options); }; });
+  command->callback([&session, options] {
+    session.action = [&session, options] { return run(session, *options); };
+  });
 }
 
 }  // namespace laconic::cli

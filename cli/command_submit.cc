@@ -116,8 +116,8 @@ int validate(Session& session, const SubmitOptions& options) {
     return session.fail_usage(job.status());
   }
   if (session.json()) {
-    session.write_json(absl::StrCat("{\"job\":", json_message(*job), ",\"description\":",
-                                    json_string(describe_job(*job)), "}"));
+    session.write_json(absl::StrCat("{\"job\":", json_message(*job),
+                                    ",\"description\":", json_string(describe_job(*job)), "}"));
   } else {
     session.console.out << describe_job(*job);
     session.note(absl::StrCat(options.file, " is valid"));
@@ -129,7 +129,8 @@ void add_file_options(CLI::App& command, SubmitOptions& options) {
   command.add_option("-f,--file", options.file, "Job file: YAML, .json or .textproto")
       ->required()
       ->type_name("FILE");
-  command.add_option("--set", options.overrides, "Replace a field: spec.train.steps=10 (repeatable)")
+  command
+      .add_option("--set", options.overrides, "Replace a field: spec.train.steps=10 (repeatable)")
       ->type_name("PATH=VALUE")
       ->allow_extra_args(false);
 }
@@ -150,8 +151,9 @@ void add_submit(CLI::App& app, Session& session) {
       command->add_flag("--follow", options->follow, "Show progress until the job has ended");
   command->add_flag("--wait", options->wait, "Wait silently until the job has ended")
       ->excludes(follow);
-  command->callback(
-      [&session, options] { session.action = [&session, options] { return submit(session, *options); }; });
+  command->callback([&session, options] {
+    session.action = [&session, options] { return submit(session, *options); };
+  });
 }
 
 void add_validate(CLI::App& app, Session& session) {

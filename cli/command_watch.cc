@@ -96,13 +96,14 @@ int wait(Session& session, const WaitOptions& wait_options) {
 }  // namespace
 
 void add_watch(CLI::App& app, Session& session) {
-  CLI::App* command = add_command(
-      app, "watch", "Show a job's progress until it has ended; ends with its exit code",
-      "laconic watch 4k2p9x7abc");
+  CLI::App* command =
+      add_command(app, "watch", "Show a job's progress until it has ended; ends with its exit code",
+                  "laconic watch 4k2p9x7abc");
   auto id = std::make_shared<std::string>();
   command->add_option("JOB", *id, "Id of the job, or its name where only one job has it")
       ->required();
-  command->callback([&session, id] { session.action = [&session, id] { return watch(session, *id); }; });
+  command->callback(
+      [&session, id] { session.action = [&session, id] { return watch(session, *id); }; });
 }
 
 void add_wait(CLI::App& app, Session& session) {
@@ -116,8 +117,9 @@ void add_wait(CLI::App& app, Session& session) {
       ->add_option("--timeout", options->timeout,
                    "Longest wait: 30s, 5m, 2h; then exit code 124. Default: no limit")
       ->type_name("DURATION");
-  command->callback(
-      [&session, options] { session.action = [&session, options] { return wait(session, *options); }; });
+  command->callback([&session, options] {
+    session.action = [&session, options] { return wait(session, *options); };
+  });
 }
 
 }  // namespace laconic::cli

@@ -32,7 +32,9 @@ std::vector<const CLI::Option*> options_of(const CLI::App& app) {
   return app.get_options([](const CLI::Option* option) { return !option->get_positional(); });
 }
 
-bool is_flag(const CLI::Option& option) { return option.get_items_expected_max() == 0; }
+bool is_flag(const CLI::Option& option) {
+  return option.get_items_expected_max() == 0;
+}
 
 // "-f --file", with the dashes.
 std::vector<std::string> names_of(const CLI::Option& option) {
@@ -72,8 +74,8 @@ std::vector<std::string> words_after(const CLI::App& app) {
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
     words.push_back(command->get_name());
   }
-  for (const CLI::Option* option : app.get_options(
-           [](const CLI::Option* candidate) { return candidate->get_positional(); })) {
+  for (const CLI::Option* option :
+       app.get_options([](const CLI::Option* candidate) { return candidate->get_positional(); })) {
     for (const std::string& choice : choices_of(*option)) {
       words.push_back(choice);
     }
@@ -106,8 +108,8 @@ std::string shell_cases(const std::vector<Node>& nodes, const CLI::App& root) {
       const std::vector<std::string> global = option_words(root);
       options.insert(options.end(), global.begin(), global.end());
     }
-    absl::StrAppend(&out, "    ", quoted(node.path), ") words=",
-                    quoted(absl::StrJoin(words_after(*node.app), " ")),
+    absl::StrAppend(&out, "    ", quoted(node.path),
+                    ") words=", quoted(absl::StrJoin(words_after(*node.app), " ")),
                     "; options=", quoted(absl::StrJoin(options, " ")), " ;;\n");
   }
   absl::StrAppend(&out, "  esac\n  case \"$path $previous\" in\n");
@@ -140,8 +142,8 @@ std::string path_patterns(const std::vector<Node>& nodes) {
 }
 
 std::string function_head(const std::vector<Node>& nodes, const std::string& words) {
-  return absl::StrCat("  local path='' words='' options='' values='' word try\n  for word in ", words,
-                      "; do\n    try=\"${path:+$path }$word\"\n    case \"$try\" in\n      ",
+  return absl::StrCat("  local path='' words='' options='' values='' word try\n  for word in ",
+                      words, "; do\n    try=\"${path:+$path }$word\"\n    case \"$try\" in\n      ",
                       path_patterns(nodes), ") path=\"$try\" ;;\n    esac\n  done\n");
 }
 
@@ -204,7 +206,8 @@ std::string fish_completion(const CLI::App& app) {
     const std::string seen = absl::StrJoin(conditions, "; and ");
     const std::string where = seen.empty() ? "" : " -n " + quoted(seen);
     const std::string first = seen.empty() ? " -n __fish_use_subcommand" : where;
-    for (const CLI::App* command : node.app->get_subcommands([](const CLI::App*) { return true; })) {
+    for (const CLI::App* command :
+         node.app->get_subcommands([](const CLI::App*) { return true; })) {
       absl::StrAppend(&out, "complete -c laconic -f", first, " -a ", quoted(command->get_name()),
                       " -d ", quoted(command->get_description()), "\n");
     }
@@ -223,8 +226,8 @@ std::string fish_completion(const CLI::App& app) {
       }
       const std::vector<std::string> choices = choices_of(*option);
       absl::StrAppend(&out, is_flag(*option) ? "" : " -r",
-                      choices.empty() ? "" : " -f -a " + quoted(absl::StrJoin(choices, " ")), " -d ",
-                      quoted(option->get_description()), "\n");
+                      choices.empty() ? "" : " -f -a " + quoted(absl::StrJoin(choices, " ")),
+                      " -d ", quoted(option->get_description()), "\n");
     }
   }
   return out;

@@ -24,9 +24,9 @@ struct Console {
   Interrupt& interrupt;
   bool out_is_terminal = false;
   bool err_is_terminal = false;
-  int columns = 80;              // of the terminal, at the start
-  std::string executable;        // path of this program; its fellow programs lie beside it
-  std::string server_variable;   // LACONIC_SERVER; empty: unset
+  int columns = 80;                // of the terminal, at the start
+  std::string executable{};        // path of this program; its fellow programs lie beside it
+  std::string server_variable{};   // LACONIC_SERVER; empty: unset
   bool no_color_variable = false;  // NO_COLOR is set to something
 };
 

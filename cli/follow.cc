@@ -23,9 +23,8 @@ absl::Status check_limits(Client& client, const FollowOptions& options, int inte
   }
   if (absl::Now() >= options.deadline) {
     return wire::with_error_info(
-        absl::DeadlineExceededError(absl::StrCat("job ", job.id(), " is still ",
-                                                 state_name(job.state()),
-                                                 "; the time to wait is over")),
+        absl::DeadlineExceededError(absl::StrCat(
+            "job ", job.id(), " is still ", state_name(job.state()), "; the time to wait is over")),
         {.reason = kWaitTimeoutReason, .metadata = {{"state", state_name(job.state())}}});
   }
   return options.tick ? options.tick(job) : absl::OkStatus();

@@ -22,8 +22,8 @@ struct FollowOptions {
 
 // Returns the job in its final state, with its whole history. A server that goes away is waited for
 // at most as long as the client's timeout.
-// Errors: Cancelled after Ctrl-C; DeadlineExceeded with reason WAIT_TIMEOUT at the deadline; that of
-// `tick`; those of Client.
+// Errors: Cancelled after Ctrl-C; DeadlineExceeded with reason WAIT_TIMEOUT at the deadline; that
+// of `tick`; those of Client.
 absl::StatusOr<v1::Job> follow_job(Client& client, const std::string& id,
                                    const FollowOptions& options);
 

@@ -27,18 +27,18 @@ int blame(const v1::Rank& rank) {
   if (rank.has_failure() && rank.failure().reason() != "PEER_LOST") {
     return 4;
   }
+  // That a peer is lost explains little, but more than nothing.
+  const int weak = rank.has_failure() ? 1 : 0;
   if (!rank.has_exit() || rank.has_finished()) {
-    return rank.has_failure() ? 1 : 0;
+    return weak;
   }
   // SIGTERM is how the worker ends the ranks that did nothing wrong.
   if (rank.exit().signal() != 0) {
-    return rank.exit().signal() == SIGTERM ? 0 : 3;
+    return rank.exit().signal() == SIGTERM ? weak : 3;
   }
   const int code = rank.exit().exit_code();
-  if (code == core::kTrainerDone) {
-    return 0;
-  }
-  return code == core::kTrainerPeerLost ? 1 : 2;
+  const bool own_error = code != core::kTrainerDone && code != core::kTrainerPeerLost;
+  return own_error ? 2 : (code == core::kTrainerPeerLost ? 1 : weak);
 }
 
 }  // namespace
@@ -93,7 +93,9 @@ int exit_code_of(const absl::Status& status) {
   }
 }
 
-std::string code_name(absl::StatusCode code) { return absl::StatusCodeToString(code); }
+std::string code_name(absl::StatusCode code) {
+  return absl::StatusCodeToString(code);
+}
 
 int32_t ranks_wanted(const v1::TrainJob& job) {
   return job.spec().workers().has_count() ? job.spec().workers().count() : 1;
@@ -119,9 +121,8 @@ std::string format_exit(const v1::RankExit& exit) {
     return absl::StrCat("exit code ", exit.exit_code());
   }
   const char* name = sigabbrev_np(exit.signal());
-  return name == nullptr
-             ? absl::StrCat("killed by signal ", exit.signal())
-             : absl::StrCat("killed by signal ", exit.signal(), " (SIG", name, ")");
+  return name == nullptr ? absl::StrCat("killed by signal ", exit.signal())
+                         : absl::StrCat("killed by signal ", exit.signal(), " (SIG", name, ")");
 }
 
 const v1::Rank* culprit(const v1::Job& job) {

@@ -102,7 +102,8 @@ std::string json_message(const google::protobuf::Message& message) {
   std::string text;
   const auto status = google::protobuf::util::MessageToJsonString(message, &text, options);
   // Only a message with a broken google.protobuf.Any or Timestamp cannot be printed.
-  return status.ok() ? text : absl::StrCat("{\"unprintable\":", json_string(status.ToString()), "}");
+  return status.ok() ? text
+                     : absl::StrCat("{\"unprintable\":", json_string(status.ToString()), "}");
 }
 
 }  // namespace laconic::cli

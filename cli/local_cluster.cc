@@ -26,8 +26,9 @@ constexpr int kLogLinesShown = 20;
 absl::StatusOr<std::string> program(const std::string& bin_directory, const std::string& name) {
   std::string path = absl::StrCat(bin_directory, "/", name);
   if (access(path.c_str(), X_OK) != 0) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "laconic run needs ", path, ", which is missing or cannot be run; install it beside laconic"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("laconic run needs ", path,
+                     ", which is missing or cannot be run; install it beside laconic"));
   }
   return path;
 }
@@ -99,7 +100,8 @@ absl::Status LocalCluster::lock() {
 }
 
 absl::Status LocalCluster::start_server(Interrupt& interrupt) {
-  LACONIC_ASSIGN_OR_RETURN(const std::string path, program(options_.bin_directory, "laconic-server"));
+  LACONIC_ASSIGN_OR_RETURN(const std::string path,
+                           program(options_.bin_directory, "laconic-server"));
   const std::string data = options_.directory + "/server";
   LACONIC_RETURN_IF_ERROR(make_writable_directory(data));
   // A job that an earlier run left behind when it was killed must not start now.
@@ -123,7 +125,8 @@ absl::Status LocalCluster::start_server(Interrupt& interrupt) {
 }
 
 absl::Status LocalCluster::start_worker(Interrupt& interrupt) {
-  LACONIC_ASSIGN_OR_RETURN(const std::string path, program(options_.bin_directory, "laconic-worker"));
+  LACONIC_ASSIGN_OR_RETURN(const std::string path,
+                           program(options_.bin_directory, "laconic-worker"));
   LACONIC_RETURN_IF_ERROR(program(options_.bin_directory, "laconic-trainer").status());
   const std::string data = options_.directory + "/worker";
   LACONIC_RETURN_IF_ERROR(make_writable_directory(data));

@@ -63,8 +63,8 @@ absl::StatusOr<ChildProcess> ChildProcess::start(const std::vector<std::string>&
   const int error = errno;
   close(log);
   if (pid < 0) {
-    return absl::InternalError(absl::StrCat("cannot start ", argv[0], ": ",
-                                            std::generic_category().message(error)));
+    return absl::InternalError(
+        absl::StrCat("cannot start ", argv[0], ": ", std::generic_category().message(error)));
   }
   // Both sides set the group, so that it exists whoever runs first.
   setpgid(pid, pid);
@@ -74,7 +74,9 @@ absl::StatusOr<ChildProcess> ChildProcess::start(const std::vector<std::string>&
 ChildProcess::ChildProcess(ChildProcess&& other) noexcept
     : pid_(std::exchange(other.pid_, 0)), end_(std::move(other.end_)) {}
 
-ChildProcess::~ChildProcess() { stop(absl::ZeroDuration()); }
+ChildProcess::~ChildProcess() {
+  stop(absl::ZeroDuration());
+}
 
 std::optional<std::string> ChildProcess::end() {
   if (pid_ == 0 || end_) {

@@ -80,8 +80,8 @@ std::string sent_text(const ReportData& data) {
   if (data.world_size <= 1) {
     return "nothing: one worker has no one to talk to";
   }
-  return absl::StrCat(core::format_bytes(data.sent_bytes_max), " per worker; dense: ",
-                      core::format_bytes(data.dense_equivalent_bytes), "; ",
+  return absl::StrCat(core::format_bytes(data.sent_bytes_max),
+                      " per worker; dense: ", core::format_bytes(data.dense_equivalent_bytes), "; ",
                       core::format_ratio(data.times_less), " less");
 }
 
@@ -116,7 +116,8 @@ ProgressNumbers progress_numbers(const v1::Job& job) {
   }
   if (numbers.step > 0 && data.wall_seconds > 0) {
     const auto steps_left = static_cast<double>(std::max<int64_t>(0, numbers.steps - numbers.step));
-    numbers.left = absl::Seconds(data.wall_seconds * steps_left / static_cast<double>(numbers.step));
+    numbers.left =
+        absl::Seconds(data.wall_seconds * steps_left / static_cast<double>(numbers.step));
   }
   return numbers;
 }
@@ -136,8 +137,7 @@ std::string progress_line(const ProgressNumbers& numbers, int columns) {
     return a.importance < b.importance;
   };
   // A message is cut rather than left out; numbers are left out rather than cut.
-  while (numbers.state == v1::RUNNING && fields.size() > 1 &&
-         display_width(join(fields)) > width) {
+  while (numbers.state == v1::RUNNING && fields.size() > 1 && display_width(join(fields)) > width) {
     fields.erase(std::min_element(fields.begin(), fields.end(), by_importance));
   }
   std::string line = join(fields);
@@ -151,19 +151,18 @@ std::string progress_line(const ProgressNumbers& numbers, int columns) {
 std::string summary_text(const v1::Job& job, const std::string& report) {
   const ReportData data = report_data(job);
   std::string text = absl::StrCat(data.result, "  ", data.name, " (job ", data.id, ")\n");
-  absl::StrAppend(&text, summary_line("trained",
-                                      absl::StrCat(core::format_count(data.steps), " steps x ",
-                                                   data.world_size,
-                                                   data.world_size == 1 ? " worker" : " workers",
-                                                   ", ", core::format_count(data.rounds),
-                                                   " rounds")));
+  absl::StrAppend(
+      &text, summary_line("trained",
+                          absl::StrCat(core::format_count(data.steps), " steps x ", data.world_size,
+                                       data.world_size == 1 ? " worker" : " workers", ", ",
+                                       core::format_count(data.rounds), " rounds")));
   absl::StrAppend(&text, summary_line("loss", loss_text(data)));
   if (data.eval_accuracy) {
     absl::StrAppend(&text, summary_line("accuracy", absl::StrFormat("%.4f", *data.eval_accuracy)));
   }
   absl::StrAppend(&text, summary_line("sent", sent_text(data)));
-  absl::StrAppend(
-      &text, summary_line("time", core::format_duration(absl::Seconds(data.wall_seconds))));
+  absl::StrAppend(&text,
+                  summary_line("time", core::format_duration(absl::Seconds(data.wall_seconds))));
   absl::StrAppend(&text, summary_line("digests", digests_text(data)));
   for (const std::string& file : data.files) {
     absl::StrAppend(&text, summary_line("model", file));

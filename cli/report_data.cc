@@ -63,8 +63,8 @@ void fill_progress(const v1::Job& job, ReportData& data) {
     }
     data.steps = std::max(data.steps, done ? rank.finished().steps() : rank.progress().step());
     data.rounds = std::max(data.rounds, done ? rank.finished().rounds() : rank.progress().round());
-    data.wall_seconds = std::max(
-        data.wall_seconds, done ? rank.finished().seconds() : rank.progress().seconds());
+    data.wall_seconds =
+        std::max(data.wall_seconds, done ? rank.finished().seconds() : rank.progress().seconds());
     loss_sum += done ? rank.finished().train_loss() : rank.progress().train_loss();
     ++losses;
   }

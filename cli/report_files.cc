@@ -20,8 +20,7 @@ namespace {
 
 absl::Status file_error(const std::string& what, const std::string& path, int error) {
   const std::string text =
-      absl::StrCat("cannot ", what, " ", path, ": ",
-                   std::generic_category().message(error));
+      absl::StrCat("cannot ", what, " ", path, ": ", std::generic_category().message(error));
   if (error == ENOSPC || error == EDQUOT || error == EFBIG) {
     return absl::ResourceExhaustedError(
         absl::StrCat(text, "; free some space or choose another directory with --out"));
@@ -90,7 +89,8 @@ absl::Status write_file(const std::string& path, const std::string& content) {
 absl::Status write_report(const v1::Job& job, const std::string& directory,
                           const std::string& stem) {
   const ReportData data = report_data(job);
-  LACONIC_RETURN_IF_ERROR(write_file(absl::StrCat(directory, "/", stem, ".json"), report_json(data)));
+  LACONIC_RETURN_IF_ERROR(
+      write_file(absl::StrCat(directory, "/", stem, ".json"), report_json(data)));
   return write_file(absl::StrCat(directory, "/", stem, ".html"), report_html(data));
 }
 

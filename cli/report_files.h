@@ -9,7 +9,8 @@
 namespace laconic::cli {
 
 // Makes `directory` with its parents and proves that files can be written there.
-// Errors: InvalidArgument when it cannot be made or written; ResourceExhausted when the disk is full.
+// Errors: InvalidArgument when it cannot be made or written; ResourceExhausted when the disk is
+// full.
 absl::Status make_writable_directory(const std::string& directory);
 
 // Replaces `path` in one step: a reader sees the old or the new content, also after a crash.

@@ -34,7 +34,8 @@ LineChart loss_over_time(const ReportData& data) {
                   .x = {.label = "time", .unit = Unit::kSeconds, .from_zero = true},
                   .y = {.label = "loss"},
                   .series = {}};
-  Series train{.name = "training loss", .color = 0, .dashed = false, .markers = false, .points = {}};
+  Series train{
+      .name = "training loss", .color = 0, .dashed = false, .markers = false, .points = {}};
   Series eval{.name = "held-out loss", .color = 1, .dashed = false, .markers = true, .points = {}};
   for (const ReportPoint& point : data.history) {
     train.points.push_back({point.seconds, point.train_loss});
@@ -49,14 +50,17 @@ LineChart loss_over_time(const ReportData& data) {
 // The same curve twice: over what was sent, and over what a dense all-reduce would have sent by
 // the same step. The distance between them is what was saved.
 LineChart loss_over_bytes(const ReportData& data) {
-  LineChart chart{.description = "Loss over bytes sent",
-                  .x = {.label = "bytes sent per worker", .scale = Scale::kLog,
-                        .unit = Unit::kBytes},
-                  .y = {.label = "training loss"},
-                  .series = {}};
+  LineChart chart{
+      .description = "Loss over bytes sent",
+      .x = {.label = "bytes sent per worker", .scale = Scale::kLog, .unit = Unit::kBytes},
+      .y = {.label = "training loss"},
+      .series = {}};
   Series sent{.name = "this run", .color = 0, .dashed = false, .markers = false, .points = {}};
-  Series dense{.name = "same steps, dense float32 all-reduce", .color = 2, .dashed = true,
-               .markers = false, .points = {}};
+  Series dense{.name = "same steps, dense float32 all-reduce",
+               .color = 2,
+               .dashed = true,
+               .markers = false,
+               .points = {}};
   for (const ReportPoint& point : data.history) {
     // Before the first round nothing is sent, and 0 has no place on a log axis.
     if (point.sent_bytes <= 0) {
@@ -79,13 +83,18 @@ LineChart bytes_per_round(const ReportData& data) {
                   .y = {.label = "bytes per round", .scale = Scale::kLog, .unit = Unit::kBytes},
                   .series = {}};
   Series sent{.name = "this run", .color = 0, .dashed = false, .markers = false, .points = {}};
-  Series dense{.name = "dense float32 all-reduce in the same steps", .color = 2, .dashed = true,
-               .markers = false, .points = {}};
+  Series dense{.name = "dense float32 all-reduce in the same steps",
+               .color = 2,
+               .dashed = true,
+               .markers = false,
+               .points = {}};
   ReportPoint last;
   for (const ReportPoint& point : data.history) {
     const auto rounds = static_cast<double>(point.round - last.round);
-    // Points between two rounds have no bytes of their own.
+    // Points between two rounds have no bytes of their own. What is sent before the first round,
+    // the initial parameters, belongs to no round.
     if (rounds <= 0) {
+      last.sent_bytes = point.round == 0 ? point.sent_bytes : last.sent_bytes;
       continue;
     }
     const auto dense_bytes = static_cast<double>(
@@ -135,9 +144,9 @@ std::string tiles(const ReportData& data) {
   if (data.world_size > 1) {
     out += tile(data.times_less > 0 ? escape_html(core::format_ratio(data.times_less)) : "&ndash;",
                 "less sent than dense");
-    out += tile(core::format_bytes(data.sent_bytes_max),
-                absl::StrCat("sent per worker; dense: ",
-                             core::format_bytes(data.dense_equivalent_bytes)));
+    out += tile(
+        core::format_bytes(data.sent_bytes_max),
+        absl::StrCat("sent per worker; dense: ", core::format_bytes(data.dense_equivalent_bytes)));
   }
   if (data.eval_accuracy) {
     out += tile(percent(data.eval_accuracy), "held-out accuracy");
@@ -158,15 +167,18 @@ std::string figures(const ReportData& data) {
       data.ranks.size() > kBarsMax
           ? absl::StrCat("The ", kBarsMax, " slowest of ", data.ranks.size(), " ranks.")
           : "A rank that waits for a slower one shows it under exchange.";
+  const std::string bytes_note =
+      data.world_size > 1 ? "Sent by the worker that sent most, frame headers included; log scale."
+                          : "One worker has no one to send to.";
   return absl::StrCat(
       "<section class=\"grid\">\n",
       figure("Loss over time", line_chart_svg(loss_over_time(data)),
              "Training loss is the mean over ranks since the last point."),
       figure("Loss over bytes sent", line_chart_svg(loss_over_bytes(data)),
-             "The worker that sent most; log scale. The dashed line puts the same losses where "
-             "a dense exchange at every step would."),
-      figure("Bytes per round", line_chart_svg(bytes_per_round(data)),
-             "Sent by the worker that sent most, frame headers included; log scale."),
+             bytes_note + (data.world_size > 1 ? " Dashed: the same losses where a dense exchange "
+                                                 "at every step would put them."
+                                               : "")),
+      figure("Bytes per round", line_chart_svg(bytes_per_round(data)), bytes_note),
       figure("Where a round's time goes", stacked_bars_svg(round_phases(data)), ranks_note),
       "</section>\n");
 }

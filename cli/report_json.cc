@@ -52,13 +52,12 @@ std::string report_json(const ReportData& data) {
   const auto digest = [](const ReportRank& rank) {
     return rank.digest.empty() ? std::string("null") : json_string(rank.digest);
   };
-  std::string out = absl::StrCat("{\n  \"schema_version\": ", kReportSchemaVersion,
-                                 ",\n  \"result\": ", json_string(data.result),
-                                 ",\n  \"job\": ", json_string(data.name),
-                                 ",\n  \"world_size\": ", data.world_size,
-                                 ",\n  \"parameters\": ", data.parameters,
-                                 ",\n  \"steps\": ", data.steps, ",\n  \"rounds\": ", data.rounds,
-                                 ",\n  \"wall_seconds\": ", json_number(data.wall_seconds));
+  std::string out = absl::StrCat(
+      "{\n  \"schema_version\": ", kReportSchemaVersion,
+      ",\n  \"result\": ", json_string(data.result), ",\n  \"job\": ", json_string(data.name),
+      ",\n  \"world_size\": ", data.world_size, ",\n  \"parameters\": ", data.parameters,
+      ",\n  \"steps\": ", data.steps, ",\n  \"rounds\": ", data.rounds,
+      ",\n  \"wall_seconds\": ", json_number(data.wall_seconds));
   absl::StrAppend(&out, ",\n  \"final\": {\"train_loss\": ", optional_number(data.train_loss),
                   ", \"eval_loss\": ", optional_number(data.eval_loss),
                   ", \"eval_accuracy\": ", optional_number(data.eval_accuracy), "}");

@@ -26,9 +26,13 @@ void Session::note(const std::string& text) {
   }
 }
 
-int Session::fail(const absl::Status& status) { return report_failure(status, false); }
+int Session::fail(const absl::Status& status) {
+  return report_failure(status, false);
+}
 
-int Session::fail_stream(const absl::Status& status) { return report_failure(status, true); }
+int Session::fail_stream(const absl::Status& status) {
+  return report_failure(status, true);
+}
 
 int Session::report_failure(const absl::Status& status, bool streamed) {
   if (json()) {
@@ -54,11 +58,11 @@ std::string error_json(const absl::Status& status, bool streamed) {
   const auto entry = [](std::string* out, const auto& pair) {
     absl::StrAppend(out, json_string(pair.first), ":", json_string(pair.second));
   };
-  return absl::StrCat(
-      "{\"schema_version\":1,\"ok\":false,", streamed ? "\"terminal\":true," : "", "\"error\":{\"code\":",
-      json_string(code_name(status.code())), ",\"reason\":", json_string(info.reason),
-      ",\"message\":", json_string(std::string(status.message())), ",\"metadata\":{",
-      absl::StrJoin(info.metadata, ",", entry), "}}}");
+  return absl::StrCat("{\"schema_version\":1,\"ok\":false,", streamed ? "\"terminal\":true," : "",
+                      "\"error\":{\"code\":", json_string(code_name(status.code())),
+                      ",\"reason\":", json_string(info.reason),
+                      ",\"message\":", json_string(std::string(status.message())),
+                      ",\"metadata\":{", absl::StrJoin(info.metadata, ",", entry), "}}}");
 }
 
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,

@@ -42,13 +42,13 @@ class StreamReader {
   // The next message. Nothing: none came within `timeout`, or the stream is over (see ended()).
   std::optional<Response> next(absl::Duration timeout) {
     absl::MutexLock lock(&mutex_);
-    mutex_.AwaitWithTimeout(absl::Condition(
-                                +[](StreamReader* self) ABSL_EXCLUSIVE_LOCKS_REQUIRED(
-                                     self->mutex_) {
-                                  return !self->queue_.empty() || self->status_.has_value();
-                                },
-                                this),
-                            timeout);
+    mutex_.AwaitWithTimeout(
+        absl::Condition(
+            +[](StreamReader* self) ABSL_EXCLUSIVE_LOCKS_REQUIRED(self->mutex_) {
+              return !self->queue_.empty() || self->status_.has_value();
+            },
+            this),
+        timeout);
     if (queue_.empty()) {
       return std::nullopt;
     }

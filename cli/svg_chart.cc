@@ -15,7 +15,7 @@ namespace {
 // All lengths are in SVG user units; the page scales the picture.
 constexpr double kWidth = 560;
 constexpr double kHeight = 300;
-constexpr double kLeft = 66;
+constexpr double kLeft = 74;
 constexpr double kRight = 18;
 constexpr double kTop = 38;  // the legend stands above the plot
 constexpr double kBottom = 44;
@@ -23,6 +23,7 @@ constexpr double kLetterWidth = 6.6;  // of the 12 px text, a little above the a
 constexpr double kBarHeight = 22;
 constexpr double kBarPitch = 34;
 constexpr int kTicksWanted = 5;
+constexpr size_t kLogTicksMax = 7;
 
 // A scaled axis: maps values to user units between `begin` and `end`.
 struct Mapping {
@@ -64,7 +65,9 @@ struct Range {
 };
 
 // Times read best in the unit that keeps the numbers small.
-double time_divisor(double high) { return high <= 180 ? 1 : (high <= 10800 ? 60 : 3600); }
+double time_divisor(double high) {
+  return high <= 180 ? 1 : (high <= 10800 ? 60 : 3600);
+}
 
 std::string time_unit(double divisor) {
   return divisor == 1 ? "s" : (divisor == 60 ? "min" : "h");
@@ -98,7 +101,9 @@ std::string axis_title(const Axis& axis, const Mapping& mapping) {
   return axis.label;
 }
 
-std::string number(double value) { return absl::StrFormat("%.1f", value); }
+std::string number(double value) {
+  return absl::StrFormat("%.1f", value);
+}
 
 std::string text_at(double x, double y, const std::string& anchor, const std::string& text) {
   return absl::StrCat("<text x=\"", number(x), "\" y=\"", number(y), "\" text-anchor=\"", anchor,
@@ -222,6 +227,21 @@ double round_step(double raw) {
   return 10 * power;
 }
 
+// The multiples of powers of ten that just cover [low, high], at least two.
+std::vector<double> covering_ticks(const std::vector<double>& factors, double low, double high) {
+  const int first = static_cast<int>(std::floor(std::log10(low))) - 1;
+  const int last = static_cast<int>(std::ceil(std::log10(high))) + 1;
+  std::vector<double> all;
+  for (int power = first; power <= last; ++power) {
+    for (const double factor : factors) {
+      all.push_back(factor * std::pow(10.0, power));
+    }
+  }
+  const auto begin = std::prev(std::upper_bound(all.begin() + 1, all.end(), low * (1 + 1e-9)));
+  const auto end = std::lower_bound(begin + 1, all.end(), high * (1 - 1e-9));
+  return {begin, std::next(end)};
+}
+
 std::string bytes_label(double value, double step) {
   constexpr std::array<const char*, 7> kUnits = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
   size_t unit = 0;
@@ -274,34 +294,21 @@ std::vector<double> linear_ticks(double low, double high, int count) {
 }
 
 std::vector<double> log_ticks(double low, double high) {
-  const int first = static_cast<int>(std::floor(std::log10(low) + 1e-9));
-  const int last = static_cast<int>(std::ceil(std::log10(high) - 1e-9));
-  std::vector<double> factors = {1};
-  if (last - first < 4) {
-    factors = {1, 2, 5};
+  std::vector<double> ticks = covering_ticks({1, 2, 5}, low, high);
+  if (ticks.size() <= kLogTicksMax) {
+    return ticks;
   }
-  std::vector<double> all;
-  for (int power = first; power <= std::max(last, first + 1); ++power) {
-    for (const double factor : factors) {
-      all.push_back(factor * std::pow(10.0, power));
-    }
-  }
-  // Only what is needed to cover the range.
-  const auto begin =
-      std::prev(std::upper_bound(all.begin() + 1, all.end(), low * (1 + 1e-9)));
-  auto end = std::lower_bound(begin, all.end(), high * (1 - 1e-9));
-  end = end == begin ? begin + 2 : end + 1;
-  std::vector<double> ticks(begin, std::min(end, all.end()));
+  ticks = covering_ticks({1}, low, high);
   // Many decades: every second or third power keeps the labels apart.
-  const size_t stride = (ticks.size() + 7) / 8;
-  if (stride > 1) {
-    std::vector<double> thinned;
-    for (size_t at = 0; at < ticks.size() + stride - 1; at += stride) {
-      thinned.push_back(ticks.front() * std::pow(10.0, static_cast<double>(at)));
-    }
-    return thinned;
+  const size_t stride = (ticks.size() + kLogTicksMax - 1) / kLogTicksMax;
+  if (stride == 1) {
+    return ticks;
   }
-  return ticks;
+  std::vector<double> thinned;
+  for (size_t at = 0; at < ticks.size() + stride - 1; at += stride) {
+    thinned.push_back(ticks.front() * std::pow(10.0, static_cast<double>(at)));
+  }
+  return thinned;
 }
 
 std::string tick_label(double value, double step, Unit unit) {
@@ -361,10 +368,10 @@ std::string line_chart_svg(const LineChart& chart) {
       }
     }
     if (!series.points.empty()) {
-      entries.push_back({.name = series.name,
-                         .swatch_class = absl::StrCat("s", series.color,
-                                                      series.dashed ? " dashed" : ""),
-                         .line = true});
+      entries.push_back(
+          {.name = series.name,
+           .swatch_class = absl::StrCat("s", series.color, series.dashed ? " dashed" : ""),
+           .line = true});
     }
   }
   if (x_range.empty()) {

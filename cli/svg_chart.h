@@ -56,7 +56,7 @@ struct StackedBars {
 // Round numbers that cover [low, high], about `count` of them: multiples of 1, 2, 2.5 or 5 times a
 // power of ten. At least two, ascending; the first is <= low, the last >= high.
 std::vector<double> linear_ticks(double low, double high, int count);
-// The same on a log axis: powers of ten, with 2 and 5 between where there would be fewer than four.
+// The same on a log axis: powers of ten, with 2 and 5 between where there is room.
 // Needs 0 < low <= high.
 std::vector<double> log_ticks(double low, double high);
 

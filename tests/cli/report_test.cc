@@ -1,0 +1,168 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <yaml-cpp/yaml.h>
+
+#include <limits>
+
+#include "cli/report_data.h"
+#include "cli/report_files.h"
+#include "cli/report_html.h"
+#include "cli/report_json.h"
+#include "tests/cli/sample_job.h"
+#include "tests/testing/status_matchers.h"
+
+namespace laconic::cli {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+TEST(ReportDataTest, DenseEquivalentIsThatOfARingAllReduce) {
+  // 2 (4-1)/4 * 4 * 421642 * 700
+  EXPECT_EQ(dense_equivalent_bytes(4, 421642, 700), 1770896400);
+  EXPECT_EQ(dense_equivalent_bytes(3, 1, 1), 5);  // 16/3, rounded
+  EXPECT_EQ(dense_equivalent_bytes(1, 421642, 700), 0);
+}
+
+TEST(ReportDataTest, TimesLessUsesTheWorkerThatSentMost) {
+  const ReportData data = report_data(sample_job(4));
+  EXPECT_EQ(data.sent_bytes_max, 3498003);
+  EXPECT_DOUBLE_EQ(data.times_less, 1770896400.0 / 3498003.0);
+  EXPECT_EQ(times_less(1, 100, 10), 0);
+  EXPECT_EQ(times_less(4, 100, 0), 0);
+}
+
+TEST(ReportDataTest, DigestsAreEqualOnlyWhenEveryRankHasTheSame) {
+  v1::Job job = sample_job(3);
+  EXPECT_TRUE(report_data(job).digests_equal);
+  job.mutable_ranks(2)->mutable_finished()->set_digest(1);
+  EXPECT_FALSE(report_data(job).digests_equal);
+  job.mutable_ranks(2)->clear_finished();
+  EXPECT_FALSE(report_data(job).digests_equal);
+  EXPECT_FALSE(report_data(v1::Job()).digests_equal);
+}
+
+TEST(ReportDataTest, FailedRunReportsItsProgress) {
+  v1::Job job = sample_job(2);
+  for (v1::Rank& rank : *job.mutable_ranks()) {
+    rank.clear_finished();
+    rank.mutable_progress()->set_step(120);
+    rank.mutable_progress()->mutable_bytes()->set_sent(777);
+  }
+  const ReportData data = report_data(job);
+  EXPECT_EQ(data.steps, 120);
+  EXPECT_EQ(data.sent_bytes_max, 777);
+}
+
+TEST(ReportJsonTest, HoldsEveryFieldOfTheSchema) {
+  const YAML::Node report = YAML::Load(report_json(report_data(sample_job(4))));
+  EXPECT_EQ(report["schema_version"].as<int>(), 1);
+  EXPECT_EQ(report["result"].as<std::string>(), "SUCCEEDED");
+  EXPECT_EQ(report["job"].as<std::string>(), "fashion-mnist");
+  EXPECT_EQ(report["world_size"].as<int>(), 4);
+  EXPECT_EQ(report["parameters"].as<int>(), 421642);
+  EXPECT_EQ(report["steps"].as<int>(), 700);
+  EXPECT_EQ(report["rounds"].as<int>(), 22);
+  EXPECT_DOUBLE_EQ(report["wall_seconds"].as<double>(), 101.5);
+  EXPECT_NEAR(report["final"]["train_loss"].as<double>(), 0.23, 1e-12);
+  EXPECT_DOUBLE_EQ(report["final"]["eval_accuracy"].as<double>(), 0.9144);
+  EXPECT_EQ(report["bytes"]["sent_per_worker"].size(), 4U);
+  EXPECT_EQ(report["bytes"]["received_per_worker"][3].as<int>(), 3498103);
+  EXPECT_EQ(report["bytes"]["dense_equivalent_per_worker"].as<int64_t>(), 1770896400);
+  EXPECT_GT(report["bytes"]["times_less"].as<double>(), 506);
+  EXPECT_EQ(report["history"].size(), 44U);
+  EXPECT_TRUE(report["history"][0]["eval_loss"].IsNull());
+  EXPECT_EQ(report["digests"][0].as<std::string>(), "00c0ffee12345678");
+}
+
+TEST(ReportJsonTest, NotANumberIsNull) {
+  v1::Job job = sample_job(2);
+  job.mutable_history(0)->set_train_loss(kNan);
+  const std::string json = report_json(report_data(job));
+  EXPECT_THAT(json, HasSubstr("\"train_loss\": null"));
+  EXPECT_THAT(json, Not(HasSubstr("nan")));
+}
+
+TEST(ReportJsonTest, EmptyJobIsStillValid) {
+  const YAML::Node report = YAML::Load(report_json(report_data(v1::Job())));
+  EXPECT_EQ(report["history"].size(), 0U);
+  EXPECT_TRUE(report["final"]["train_loss"].IsNull());
+}
+
+TEST(ReportHtmlTest, HasFourPicturesAndNoScript) {
+  const std::string html = report_html(report_data(sample_job(4)));
+  size_t pictures = 0;
+  for (size_t at = html.find("<svg"); at != std::string::npos; at = html.find("<svg", at + 1)) {
+    ++pictures;
+  }
+  EXPECT_EQ(pictures, 4U);
+  EXPECT_THAT(html, Not(HasSubstr("<script")));
+  EXPECT_THAT(html, Not(HasSubstr("src=")));
+  EXPECT_THAT(html, HasSubstr("prefers-color-scheme:dark"));
+  EXPECT_THAT(html, HasSubstr("506x"));
+}
+
+TEST(ReportHtmlTest, EscapesAllTextFromElsewhere) {
+  v1::Job job = sample_job(2);
+  const std::string evil = "<script>alert('1')</script>";
+  job.set_state(v1::FAILED);
+  job.set_message(evil);
+  job.mutable_job()->mutable_metadata()->set_name(evil);
+  (*job.mutable_job()->mutable_metadata()->mutable_labels())["x"] = evil;
+  job.mutable_ranks(0)->set_node(evil);
+  job.mutable_ranks(0)->mutable_finished()->add_files(evil);
+  const std::string html = report_html(report_data(job));
+  EXPECT_THAT(html, Not(HasSubstr("<script")));
+  EXPECT_THAT(html, HasSubstr("&lt;script&gt;alert(&#39;1&#39;)"));
+}
+
+TEST(ReportHtmlTest, DrawsOnePointNoEvaluationAndNotANumber) {
+  for (const int ranks : {0, 1, 2, 20}) {
+    v1::Job job = sample_job(ranks);
+    job.mutable_history()->DeleteSubrange(1, job.history_size() - 1);
+    job.mutable_history(0)->clear_eval_loss();
+    const std::string html = report_html(report_data(job));
+    EXPECT_THAT(html, Not(HasSubstr("nan"))) << ranks;
+    EXPECT_THAT(html, Not(HasSubstr("\"inf"))) << ranks;
+    job.mutable_history(0)->set_train_loss(kNan);
+    EXPECT_THAT(report_html(report_data(job)), HasSubstr("no data")) << ranks;
+  }
+  EXPECT_THAT(report_html(report_data(v1::Job())), HasSubstr("no data"));
+}
+
+TEST(ReportHtmlTest, InitialParametersBelongToNoRound) {
+  v1::Job job = sample_job(2);
+  for (v1::HistoryPoint& point : *job.mutable_history()) {
+    point.set_sent_bytes(point.sent_bytes() + 5060088);
+  }
+  // 159 kB a round: with the 5 MB of the start the axis would reach to 10 MB and begin higher.
+  const std::string with_start = report_html(report_data(job));
+  const std::string without = report_html(report_data(sample_job(2)));
+  const auto picture = [](const std::string& html) {
+    const size_t begin = html.find("aria-label=\"Bytes per round");
+    return html.substr(begin, html.find("</svg>", begin) - begin);
+  };
+  EXPECT_EQ(picture(with_start), picture(without));
+}
+
+TEST(JobYamlTest, IsTheJobFileInBlockStyle) {
+  EXPECT_EQ(job_yaml(sample_job(2).job()),
+            "api_version: laconic.v1\nkind: TrainJob\nmetadata:\n  name: fashion-mnist\nspec:\n"
+            "  workers:\n    count: 2\n  model:\n    conv: {}\n  train:\n    steps: 700\n");
+}
+
+TEST(ReportFilesTest, FileThatCannotBeReplacedStaysAsItWas) {
+  std::string directory = ::testing::TempDir() + "/laconic-files-XXXXXX";
+  ASSERT_NE(mkdtemp(directory.data()), nullptr);
+  EXPECT_OK(write_file(directory + "/a", "old"));
+  EXPECT_OK(write_file(directory + "/a", "new"));
+  EXPECT_THAT(write_file(directory + "/none/a", "x"),
+              testing::StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("cannot write")));
+  EXPECT_THAT(make_writable_directory(directory + "/a"),
+              testing::StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--out")));
+}
+
+}  // namespace
+}  // namespace laconic::cli
