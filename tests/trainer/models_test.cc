@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include <limits>
+#include <cmath>
+#include <string>
+#include <vector>
 
 #include "common/wire/job_spec.h"
 #include "tests/testing/status_matchers.h"
@@ -108,13 +110,14 @@ TEST_P(ModelsTest, InitialLossIsNearThatOfAGuess) {
   EXPECT_NEAR(loss, guess, 1.5);
 }
 
+std::string name_of(const ::testing::TestParamInfo<Kind>& test) {
+  const std::vector<std::string> names = {"Softmax", "Mlp", "Conv", "Resnet20", "Gpt"};
+  return names[static_cast<size_t>(test.param)];
+}
 INSTANTIATE_TEST_SUITE_P(All, ModelsTest,
                          ::testing::Values(Kind::kSoftmax, Kind::kMlp, Kind::kConv, Kind::kResnet20,
                                            Kind::kGpt),
-                         [](const ::testing::TestParamInfo<Kind>& info) {
-                           const char* names[] = {"Softmax", "Mlp", "Conv", "Resnet20", "Gpt"};
-                           return names[static_cast<size_t>(info.param)];
-                         });
+                         name_of);
 
 TEST(ModelTest, ConvHasThePublishedNumberOfParameters) {
   const auto model = make_model(spec_of(Kind::kConv), kImages, 0).value();
