@@ -198,8 +198,9 @@ TEST(LossTest, OutputsOfAnotherShapeAreRefused) {
 // y = x w + b, with a buffer.
 torch::jit::Module linear_script() {
   torch::jit::Module module("Linear");
-  module.register_parameter("weight", torch::ones({3, 1}), /*is_buffer=*/false);
-  module.register_parameter("bias", torch::zeros({1}), /*is_buffer=*/false);
+  module.register_parameter("weight", torch::ones({3, 1}, torch::requires_grad()),
+                            /*is_buffer=*/false);
+  module.register_parameter("bias", torch::zeros({1}, torch::requires_grad()), /*is_buffer=*/false);
   module.register_buffer("seen", torch::zeros({1}));
   module.define("def forward(self, x):\n  return torch.matmul(x, self.weight) + self.bias\n");
   return module;
@@ -282,7 +283,7 @@ TEST(FlatModelTest, ClippingScalesOnlyLongGradients) {
 TEST(FlatModelTest, RefusesOtherNumberTypesAndNothingToTrain) {
   const TemporaryDirectory directory;
   torch::jit::Module doubles("M");
-  doubles.register_parameter("w", torch::ones({2}, torch::kFloat64), false);
+  doubles.register_parameter("w", torch::ones({2}, torch::kFloat64).requires_grad_(), false);
   doubles.define("def forward(self, x):\n  return x * self.w\n");
   doubles.save(directory.file("d.pt"));
   const auto model = make_model(script_spec(directory.file("d.pt")), kColumns, 0).value();
