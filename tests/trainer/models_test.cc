@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include <limits>
+#include <cmath>
+#include <string>
+#include <vector>
 
 #include "common/wire/job_spec.h"
 #include "tests/testing/status_matchers.h"
@@ -108,13 +110,14 @@ TEST_P(ModelsTest, InitialLossIsNearThatOfAGuess) {
   EXPECT_NEAR(loss, guess, 1.5);
 }
 
+std::string name_of(const ::testing::TestParamInfo<Kind>& test) {
+  const std::vector<std::string> names = {"Softmax", "Mlp", "Conv", "Resnet20", "Gpt"};
+  return names[static_cast<size_t>(test.param)];
+}
 INSTANTIATE_TEST_SUITE_P(All, ModelsTest,
                          ::testing::Values(Kind::kSoftmax, Kind::kMlp, Kind::kConv, Kind::kResnet20,
                                            Kind::kGpt),
-                         [](const ::testing::TestParamInfo<Kind>& info) {
-                           const char* names[] = {"Softmax", "Mlp", "Conv", "Resnet20", "Gpt"};
-                           return names[static_cast<size_t>(info.param)];
-                         });
+                         name_of);
 
 TEST(ModelTest, ConvHasThePublishedNumberOfParameters) {
   const auto model = make_model(spec_of(Kind::kConv), kImages, 0).value();
@@ -195,8 +198,9 @@ TEST(LossTest, OutputsOfAnotherShapeAreRefused) {
 // y = x w + b, with a buffer.
 torch::jit::Module linear_script() {
   torch::jit::Module module("Linear");
-  module.register_parameter("weight", torch::ones({3, 1}), /*is_buffer=*/false);
-  module.register_parameter("bias", torch::zeros({1}), /*is_buffer=*/false);
+  module.register_parameter("weight", torch::ones({3, 1}, torch::requires_grad()),
+                            /*is_buffer=*/false);
+  module.register_parameter("bias", torch::zeros({1}, torch::requires_grad()), /*is_buffer=*/false);
   module.register_buffer("seen", torch::zeros({1}));
   module.define("def forward(self, x):\n  return torch.matmul(x, self.weight) + self.bias\n");
   return module;
@@ -279,7 +283,7 @@ TEST(FlatModelTest, ClippingScalesOnlyLongGradients) {
 TEST(FlatModelTest, RefusesOtherNumberTypesAndNothingToTrain) {
   const TemporaryDirectory directory;
   torch::jit::Module doubles("M");
-  doubles.register_parameter("w", torch::ones({2}, torch::kFloat64), false);
+  doubles.register_parameter("w", torch::ones({2}, torch::kFloat64).requires_grad_(), false);
   doubles.define("def forward(self, x):\n  return x * self.w\n");
   doubles.save(directory.file("d.pt"));
   const auto model = make_model(script_spec(directory.file("d.pt")), kColumns, 0).value();

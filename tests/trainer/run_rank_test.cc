@@ -355,7 +355,7 @@ TEST_F(RunRankTest, AFileThatIsNoTorchScriptFails) {
 
 TEST_F(RunRankTest, AModelThatDoesNotFitTheDataFailsInOneLine) {
   torch::jit::Module module("M");
-  module.register_parameter("w", torch::ones({7, 4}), false);
+  module.register_parameter("w", torch::ones({7, 4}, torch::requires_grad()), false);
   module.define("def forward(self, x):\n  return torch.matmul(x.flatten(1), self.w)\n");
   module.save(directory_.file("model.pt"));
   v1::TorchScript& script = *job_.mutable_spec()->mutable_model()->mutable_torchscript();
