@@ -29,7 +29,8 @@ class MeanExchange {
 
   int64_t elements() const { return elements_; }
 
-  // Replaces `parameters` ([d]) by rank 0's and takes their digest.
+  // Replaces `parameters` ([d]) by rank 0's and takes their digest. Ranks that built the same start
+  // from the seed compare 8 bytes each; only where one differs do the parameters travel.
   absl::Status share_from_rank_0(std::span<float> parameters);
 
   // Writes the mean of the ranks' vectors to `out` ([d], may be `v` itself).
@@ -52,6 +53,8 @@ class MeanExchange {
                int64_t elements, collective::Communicator& communicator);
 
   collective::OpTag tag() const;
+  absl::StatusOr<bool> starts_alike(std::span<const float> parameters);
+  absl::Status copy_from_rank_0(std::span<float> parameters);
   absl::Status dense_mean(std::span<const float> v, std::span<float> out);
   absl::Status compressed_mean(std::span<const float> v, std::span<float> out);
   // The mean of decoded payloads in `sum_`, not yet divided by P.

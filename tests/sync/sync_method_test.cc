@@ -401,6 +401,18 @@ TEST_F(SyncMethodTest, RankWhoseParametersDifferIsFoundInTheNextRound) {
   });
 }
 
+TEST(SyncBeginTest, RanksThatStartAlikeSendOnlyADigest) {
+  constexpr int kWorldSize = 3;
+  collective::InProcessNetwork network(kWorldSize);
+  on_all_ranks(kWorldSize, [&](int rank) {
+    const auto transport = network.endpoint(rank);
+    Member member(*transport, exchange(core::Method::kLocal, {}));
+    std::fill(member.toy.parameters().begin(), member.toy.parameters().end(), 0.5F);
+    ASSERT_OK(member.method->begin(member.toy.view()));
+    EXPECT_EQ(transport->bytes().sent, (kWorldSize - 1) * (collective::kFrameHeaderBytes + 8));
+  });
+}
+
 TEST(SyncAloneTest, NanInTheGradientsIsRefusedBeforeItIsSent) {
   collective::InProcessNetwork network(1);
   const auto transport = network.endpoint(0);
