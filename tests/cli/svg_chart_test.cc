@@ -82,12 +82,12 @@ TEST(LineChartTest, LongRunsAreShownInHours) {
 }
 
 TEST(StackedBarsTest, NothingToShowSaysSo) {
-  EXPECT_THAT(stacked_bars_svg({.description = "t", .x = {}, .parts = {"a"}, .bars = {}}),
-              HasSubstr("no data"));
-  EXPECT_THAT(
-      stacked_bars_svg(
-          {.description = "t", .x = {}, .parts = {"a"}, .bars = {{.label = "0", .values = {0}}}}),
-      HasSubstr("no data"));
+  StackedBars chart;
+  chart.description = "t";
+  chart.parts = {"a"};
+  EXPECT_THAT(stacked_bars_svg(chart), HasSubstr("no data"));
+  chart.bars = {{.label = "0", .values = {0}}};
+  EXPECT_THAT(stacked_bars_svg(chart), HasSubstr("no data"));
 }
 
 TEST(EscapeTest, LeavesNothingThatOpensATagOrEndsAnAttribute) {
