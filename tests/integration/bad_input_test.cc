@@ -19,7 +19,7 @@ class BadInputTest : public ::testing::Test {
     EXPECT_TRUE(testing::wait_until_gone(kMarkName, mark_, absl::Seconds(10)).empty());
   }
 
-  // The error output of `laconic run` on this job, which must end with `exit_code`.
+  // All output of `laconic run` on this job, which must end with `exit_code`.
   std::string error_of(const std::string& yaml, int exit_code) {
     const std::filesystem::path file = directory_.path() / "job.yaml";
     testing::write_file(file, yaml);
@@ -28,7 +28,7 @@ class BadInputTest : public ::testing::Test {
         absl::Seconds(60), {{kMarkName, mark_}});
     EXPECT_EQ(ended.exit_code, exit_code) << ended.err;
     EXPECT_FALSE(std::filesystem::exists(directory_.path() / "out" / "model.safetensors"));
-    return ended.err;
+    return ended.out + ended.err;
   }
 
   std::string yaml(const JobOptions& options = {}) { return job_yaml(data_, options); }
@@ -101,7 +101,8 @@ TEST_F(BadInputTest, NotANumberInLibSvmFailsTheJobWithItsLine) {
       "2}\n"
       "  model: {softmax: {}}\n  data: {libsvm: {train_file: " +
       (data_ / "points.svm").string() +
-      "}, shared: {}}\n  train: {steps: 10, batch_size: 1, optimizer: {sgd: {learning_rate: 0.1}}}\n"
+      "}, shared: {}}\n  train: {steps: 10, batch_size: 1, optimizer: {sgd: {learning_rate: "
+      "0.1}}}\n"
       "  exchange: {dense: {}}\n";
   const std::string error = error_of(bad, 1);
   EXPECT_THAT(error, HasSubstr("points.svm:3"));

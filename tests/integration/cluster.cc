@@ -73,7 +73,8 @@ std::string job_yaml(const std::filesystem::path& data, const JobOptions& option
       "}\n  data:\n    idx: {train_images: ", prefix, "/train-images, train_labels: ", prefix,
       "/train-labels, eval_images: ", prefix, "/eval-images, eval_labels: ", prefix,
       "/eval-labels}\n    shared: {iid: {}}\n  train: {seed: 7, steps: ", options.steps,
-      ", batch_size: 16, optimizer: {", options.optimizer, "}}\n  exchange: ", options.exchange, "\n");
+      ", batch_size: 16, optimizer: {", options.optimizer, "}}\n  exchange: ", options.exchange,
+      "\n");
 }
 
 bool is_final(const v1::Job& job) {
@@ -191,6 +192,16 @@ std::vector<pid_t> Cluster::trainers() const {
     }
   }
   return found;
+}
+
+bool Cluster::trainers_end(absl::Duration timeout) const {
+  const absl::Time deadline = absl::Now() + timeout;
+  std::vector<pid_t> left = trainers();
+  while (!left.empty() && absl::Now() < deadline) {
+    testing::wait_for_exit(left.front(), deadline);
+    left = trainers();
+  }
+  return left.empty();
 }
 
 }  // namespace laconic::integration

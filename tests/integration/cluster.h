@@ -71,6 +71,8 @@ class Cluster {
 
   // Trainers that run now.
   std::vector<pid_t> trainers() const;
+  // False if one still runs after `timeout`.
+  bool trainers_end(absl::Duration timeout = absl::Seconds(10)) const;
 
  private:
   testing::TemporaryDirectory directory_;

@@ -38,7 +38,7 @@ TEST(FaultTest, KilledTrainerFailsTheJobWithinFiveSecondsAndIsNamed) {
   // Nothing holds a slot: the next job of the same size runs.
   const std::string next = cluster.submit({.name = "next", .workers = 3});
   EXPECT_EQ(cluster.watch_until_final(next).state(), v1::SUCCEEDED);
-  EXPECT_TRUE(cluster.trainers().empty());
+  EXPECT_TRUE(cluster.trainers_end());
 }
 
 TEST(FaultTest, RunningJobFinishesAcrossAKilledServer) {
@@ -82,7 +82,7 @@ TEST(FaultTest, CancelOfARunningJobLeavesNoTrainer) {
   cluster.watch_until(id, trains);
   EXPECT_EQ(cluster.laconic({"cancel", id}).exit_code, 0);
   EXPECT_EQ(cluster.watch_until_final(id, absl::Seconds(10)).state(), v1::CANCELLED);
-  EXPECT_TRUE(cluster.trainers().empty());
+  EXPECT_TRUE(cluster.trainers_end());
 }
 
 TEST(FaultTest, CancelOfAStartingJobLeavesNoTrainer) {
@@ -91,7 +91,7 @@ TEST(FaultTest, CancelOfAStartingJobLeavesNoTrainer) {
   cluster.watch_until(id, [](const v1::Job& job) { return job.state() != v1::QUEUED; });
   EXPECT_EQ(cluster.laconic({"cancel", id}).exit_code, 0);
   EXPECT_EQ(cluster.watch_until_final(id, absl::Seconds(10)).state(), v1::CANCELLED);
-  EXPECT_TRUE(cluster.trainers().empty());
+  EXPECT_TRUE(cluster.trainers_end());
 }
 
 TEST(FaultTest, WaitOfACancelledJobExitsWithThree) {
@@ -113,7 +113,7 @@ TEST(FaultTest, HungTrainerIsEndedByTheRoundDeadlineAndNamed) {
   const v1::Job failed = cluster.watch_until_final(id, absl::Seconds(30));
   EXPECT_EQ(failed.state(), v1::FAILED);
   EXPECT_THAT(failed.message(), HasSubstr("rank 1"));
-  EXPECT_TRUE(cluster.trainers().empty());
+  EXPECT_TRUE(cluster.trainers_end());
 }
 
 }  // namespace

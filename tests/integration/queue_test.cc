@@ -55,10 +55,10 @@ TEST(QueueTest, LogsAndEventsOfAFinishedJobAreThere) {
   EXPECT_EQ(cluster.laconic({"wait", id, "--timeout", "60s"}).exit_code, 0);
   const testing::Ended events = cluster.laconic({"events", id});
   EXPECT_EQ(events.exit_code, 0) << events.err;
-  EXPECT_THAT(events.out, HasSubstr("SUCCEEDED"));
+  EXPECT_THAT(events.out, HasSubstr("TRAINED"));
   const testing::Ended logs = cluster.laconic({"logs", id});
   EXPECT_EQ(logs.exit_code, 0) << logs.err;
-  EXPECT_FALSE(logs.out.empty());
+  EXPECT_THAT(logs.out, HasSubstr("step=40"));
 }
 
 }  // namespace

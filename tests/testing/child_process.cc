@@ -25,21 +25,6 @@ int poll_ms(absl::Time deadline) {
   return static_cast<int>(std::clamp<int64_t>(left, 0, 1'000'000));
 }
 
-// True when the process ended before the deadline.
-bool wait_for_exit(pid_t pid, absl::Time deadline) {
-  const int fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
-  if (fd < 0) {
-    return errno == ESRCH;
-  }
-  pollfd poll_fd{.fd = fd, .events = POLLIN, .revents = 0};
-  int ready = 0;
-  do {
-    ready = poll(&poll_fd, 1, poll_ms(deadline));
-  } while (ready < 0 && errno == EINTR);
-  close(fd);
-  return ready > 0;
-}
-
 [[noreturn]] void exec_child(const std::vector<std::string>& arguments,
                              const std::map<std::string, std::string>& environment,
                              const std::filesystem::path& files) {
@@ -62,6 +47,20 @@ bool wait_for_exit(pid_t pid, absl::Time deadline) {
 }
 
 }  // namespace
+
+bool wait_for_exit(pid_t pid, absl::Time deadline) {
+  const int fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  if (fd < 0) {
+    return errno == ESRCH;
+  }
+  pollfd poll_fd{.fd = fd, .events = POLLIN, .revents = 0};
+  int ready = 0;
+  do {
+    ready = poll(&poll_fd, 1, poll_ms(deadline));
+  } while (ready < 0 && errno == EINTR);
+  close(fd);
+  return ready > 0;
+}
 
 TemporaryDirectory::TemporaryDirectory() {
   std::string name = (std::filesystem::temp_directory_path() / "laconic-test-XXXXXX").string();

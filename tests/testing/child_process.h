@@ -64,6 +64,9 @@ Ended run_program(const std::vector<std::string>& arguments,
                   absl::Duration timeout = absl::Seconds(60),
                   const std::map<std::string, std::string>& environment = {});
 
+// True when the process, which need not be a child, ended before the deadline.
+bool wait_for_exit(pid_t pid, absl::Time deadline);
+
 // True when `path` exists before the timeout; woken by inotify.
 bool wait_for_file(const std::filesystem::path& path, absl::Duration timeout);
 

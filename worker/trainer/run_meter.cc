@@ -1,7 +1,12 @@
 #include "worker/trainer/run_meter.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
+#include <string>
 #include <utility>
+
+#include "absl/strings/str_format.h"
 
 namespace laconic::trainer {
 namespace {
@@ -16,6 +21,18 @@ v1::ByteCounts to_proto(const collective::ByteCounts& bytes) {
   result.set_payload_sent(bytes.payload_sent);
   result.set_payload_received(bytes.payload_received);
   return result;
+}
+
+void log_point(const v1::HistoryPoint& point) {
+  std::string evaluated;
+  if (point.has_eval_loss()) {
+    evaluated = absl::StrFormat(" eval_loss=%.4f", point.eval_loss());
+  }
+  if (point.has_eval_accuracy()) {
+    absl::StrAppendFormat(&evaluated, " eval_accuracy=%.4f", point.eval_accuracy());
+  }
+  spdlog::info("step={} round={} train_loss={:.4f}{} sent_bytes={}", point.step(), point.round(),
+               point.train_loss(), evaluated, point.sent_bytes());
 }
 
 }  // namespace
@@ -82,6 +99,7 @@ void RunMeter::step_done(const Step& step, const sync::SyncStats& stats,
       point.set_eval_accuracy(*step.evaluation->accuracy);
     }
   }
+  log_point(point);
   link_.report(std::move(report));
   last_interval_loss_ = since_point_.mean();
   since_point_ = {};

@@ -106,6 +106,8 @@ void say_hello(const Loaded& loaded, const std::string& address, WorkerLink& lin
   hello.set_layout_hash(loaded.flat->layout().hash());
   hello.set_parameters(loaded.flat->layout().elements());
   hello.set_samples(loaded.data->samples());
+  spdlog::info("ready: {} parameters, {} samples, listens on {}", hello.parameters(),
+               hello.samples(), address);
   link.report(std::move(report));
 }
 
@@ -120,16 +122,17 @@ absl::StatusOr<v1::Launch> join(collective::GrpcTransport& transport, WorkerLink
   const absl::Status connected =
       transport.connect(launch.generation(), peers, absl::Now() + deadline);
   LACONIC_RETURN_IF_ERROR(exchange_failure(connected, /*step=*/0, transport.lost_rank()));
+  spdlog::info("generation={} connected to {} other ranks, trains", launch.generation(),
+               launch.peers_size() - 1);
   return launch;
 }
 
-std::map<std::string, std::string> result_metadata(const RankOptions& options,
-                                                   const Loaded& loaded) {
+std::map<std::string, std::string> result_metadata(const Loaded& loaded) {
   std::map<std::string, std::string> metadata = loaded.data->preparation();
   metadata["format"] = "pt";
-  metadata["laconic_job"] = loaded.job.metadata().name();
-  metadata["laconic_job_id"] = options.job_id;
-  metadata["laconic_steps"] = absl::StrCat(loaded.job.spec().train().steps());
+  // No id and no time: the same job gives the same file.
+  metadata["job"] = loaded.job.metadata().name();
+  metadata["steps"] = absl::StrCat(loaded.job.spec().train().steps());
   return metadata;
 }
 
@@ -174,8 +177,9 @@ absl::StatusOr<v1::Finished> run_rank(const RankOptions& options,
   if (options.world.rank == 0) {
     LACONIC_ASSIGN_OR_RETURN(const std::vector<std::string> files,
                              write_result(result_directory(options, loaded.job), *loaded.model,
-                                          *loaded.flat, result_metadata(options, loaded)));
+                                          *loaded.flat, result_metadata(loaded)));
     finished.mutable_files()->Add(files.begin(), files.end());
+    spdlog::info("wrote {}", absl::StrJoin(files, ", "));
   }
   return finished;
 }
