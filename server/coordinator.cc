@@ -43,7 +43,7 @@ absl::StatusOr<std::string> Coordinator::resolve(const std::string& key) const {
       ids.push_back(id);
     }
   }
-  const std::string shown = key.substr(0, kKeyShownMax);
+  const std::string shown = shortened(key, kKeyShownMax);
   if (ids.empty()) {
     return wire::with_error_info(
         absl::NotFoundError(
@@ -51,10 +51,19 @@ absl::StatusOr<std::string> Coordinator::resolve(const std::string& key) const {
         {kJobNotFound, {{"job", shown}}});
   }
   if (ids.size() > 1) {
+    // The newest few: an error travels in HTTP/2 headers, where gRPC takes 8 KiB at most.
+    constexpr size_t kIdsShownMax = 10;
+    std::sort(ids.begin(), ids.end(), [this](const auto& a, const auto& b) {
+      return from_proto(jobs_.at(a).job.create_time()) > from_proto(jobs_.at(b).job.create_time());
+    });
+    const size_t count = ids.size();
+    ids.resize(std::min(count, kIdsShownMax));
     return wire::with_error_info(
-        absl::FailedPreconditionError(absl::StrCat(ids.size(), " jobs have the name '", shown,
-                                                   "'; use an id: ", absl::StrJoin(ids, ", "))),
-        {kNameNotUnique, {{"name", shown}, {"ids", absl::StrJoin(ids, ",")}}});
+        absl::FailedPreconditionError(absl::StrCat(
+            count, " jobs have the name '", shown, "'; use an id: ", absl::StrJoin(ids, ", "),
+            count > kIdsShownMax ? ", or an older one" : "")),
+        {kNameNotUnique,
+         {{"name", shown}, {"count", absl::StrCat(count)}, {"ids", absl::StrJoin(ids, ",")}}});
   }
   return ids[0];
 }

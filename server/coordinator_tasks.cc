@@ -173,7 +173,9 @@ void Coordinator::take_snapshot(const std::string& node, const v1::TaskSnapshot&
   }
   if (record->job.state() == v1::RUNNING && snapshot.has_hello() && !snapshot.launched()) {
     send_launch(*record, id.rank);
-  } else if (!is_active(record->job.state()) && record->job.state() != v1::SUCCEEDED) {
+  } else if (!is_active(record->job.state()) &&
+             (record->job.state() != v1::SUCCEEDED || record->stragglers_stopped)) {
+    // The time to end by itself is over: a node that was away then is told now.
     send_stop(node, id, absl::StrCat("the job is ", v1::JobState_Name(record->job.state())),
               wire::derive_timeouts(record->job.job()).stop_grace);
   }
@@ -232,7 +234,7 @@ void Coordinator::take_report(JobRecord& record, int32_t rank, const v1::Trainer
       return;
     case v1::TrainerReport::kEvent:
       add_event(record, is_reason(report.event().reason()) ? report.event().reason() : "TRAINER",
-                report.event().message().substr(0, limits_.message_bytes_max), rank, now);
+                shortened(report.event().message(), limits_.message_bytes_max), rank, now);
       return;
     case v1::TrainerReport::kFinished:
       take_finished(record, rank, report.finished(), now);
@@ -261,8 +263,7 @@ void Coordinator::take_hello(JobRecord& record, int32_t rank, const v1::Hello& h
     return;
   }
   *r.mutable_hello() = hello;
-  r.mutable_hello()->mutable_peer_address()->resize(
-      std::min(hello.peer_address().size(), limits_.message_bytes_max));
+  r.mutable_hello()->set_peer_address(shortened(hello.peer_address(), limits_.message_bytes_max));
   r.set_state(std::max(r.state(), v1::READY));
   add_event(record, kRankReady,
             absl::StrCat(rank_text(r), " is ready: ", core::format_count(hello.parameters()),

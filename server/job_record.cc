@@ -154,13 +154,22 @@ std::vector<v1::HistoryPoint> close_points(JobRecord& record, const Limits& limi
   return closed;
 }
 
+std::string shortened(const std::string& text, size_t bytes_max) {
+  if (text.size() <= bytes_max) {
+    return text;
+  }
+  size_t end = bytes_max;
+  while (end > 0 && (static_cast<uint8_t>(text[end]) & 0xC0) == 0x80) {
+    --end;
+  }
+  return text.substr(0, end);
+}
+
 v1::Failure bounded(v1::Failure failure, const Limits& limits) {
   if (!is_reason(failure.reason())) {
     failure.set_reason(kTrainerFailed);
   }
-  if (failure.message().size() > limits.message_bytes_max) {
-    failure.mutable_message()->resize(limits.message_bytes_max);
-  }
+  failure.set_message(shortened(failure.message(), limits.message_bytes_max));
   return failure;
 }
 
@@ -170,7 +179,7 @@ v1::RankExit bounded(v1::RankExit exit, int32_t world_size, const Limits& limits
     lines.DeleteSubrange(0, lines.size() - limits.last_lines_max);
   }
   for (std::string& line : lines) {
-    line.resize(std::min(line.size(), limits.line_bytes_max));
+    line = shortened(line, limits.line_bytes_max);
   }
   // All ranks of a job travel in one message.
   const size_t share = limits.lines_bytes_max / static_cast<size_t>(std::max(1, world_size));
@@ -191,7 +200,7 @@ v1::Finished bounded(v1::Finished finished, const Limits& limits) {
                          files.size() - static_cast<int>(limits.files_max));
   }
   for (std::string& file : files) {
-    file.resize(std::min(file.size(), limits.message_bytes_max));
+    file = shortened(file, limits.message_bytes_max);
   }
   return finished;
 }

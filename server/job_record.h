@@ -66,6 +66,11 @@ bool add_point(JobRecord& record, int32_t rank, const v1::HistoryPoint& point, a
 std::vector<v1::HistoryPoint> close_points(JobRecord& record, const Limits& limits, absl::Time now,
                                            bool all, bool& thinned);
 
+// The first `bytes_max` bytes of `text`, or up to 3 fewer: no UTF-8 sequence is cut in two.
+// Protobuf writes half a sequence but does not read it back, so one in a stored job would keep the
+// server from starting again.
+std::string shortened(const std::string& text, size_t bytes_max);
+
 // Cuts what a trainer may send at will to the limits.
 v1::Failure bounded(v1::Failure failure, const Limits& limits);
 v1::RankExit bounded(v1::RankExit exit, int32_t world_size, const Limits& limits);

@@ -1,7 +1,9 @@
 #include "server/job_store.h"
 
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -123,7 +125,13 @@ absl::StatusOr<int64_t> JobStore::number(const std::string& sql) {
 
 absl::StatusOr<std::unique_ptr<JobStore>> JobStore::open(const std::string& path) {
   sqlite3* db = nullptr;
-  // The mask holds for the files that SQLite makes beside it, too: they copy its mode.
+  // Private from its first byte; the files that SQLite makes beside it copy its mode. SQLite itself
+  // says why when this fails. (One that is there is not opened: closing it again would drop the
+  // locks of this process on it.)
+  if (const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, S_IRUSR | S_IWUSR);
+      fd >= 0) {
+    ::close(fd);
+  }
   const int code = sqlite3_open_v2(
       path.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
   std::unique_ptr<JobStore> store(new JobStore(db, path));

@@ -209,6 +209,22 @@ TEST_F(CoordinatorNodesTest, CancelWithAnUnreachableNodeEndsAfterTheGraceAndTheN
   EXPECT_EQ(slots_held("n1"), 0);
 }
 
+// It was told only while its node was away, so it kept its slot for ever.
+TEST_F(CoordinatorNodesTest, FinishedTrainerOfANodeThatWasAwayIsStoppedWhenItReturns) {
+  node("n1", 1);
+  submit("a", 1);
+  run("a");
+  report(fixture::finished_of(task("a", 0)));
+  lose("n1");
+  sessions_.erase("n1");
+  pass(timeouts("a").stop_grace + absl::Seconds(1));
+  coordinator_->take();
+  v1::Register back = fixture::registration("n1", 1);
+  *back.add_tasks()->mutable_key() = task_key(task("a", 0));
+  ASSERT_OK(coordinator_->enter(back, ++session_, now_));
+  EXPECT_EQ(commands(v1::SessionResponse::kStopTask), 1);
+}
+
 TEST_F(CoordinatorNodesTest, FinishedJobCannotBeCancelled) {
   node("n1", 1);
   submit("a", 1);

@@ -89,6 +89,18 @@ TEST_F(CoordinatorTest, FindsJobsByIdAndByUniqueName) {
 
 // ---- Starting ----------------------------------------------------------------------------------
 
+// With hundreds of ids the error outgrew gRPC's header limit, and its reason was lost.
+TEST_F(CoordinatorTest, ManyJobsOfOneNameAreCountedAndTheNewestNamed) {
+  for (int i = 0; i < 300; ++i) {
+    now_ += absl::Seconds(1);
+    submit(absl::StrCat("job", i), fixture::job_of(1, "same"));
+  }
+  const absl::Status status = coordinator_->resolve("same").status();
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("300 jobs")));
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("job299")));
+  EXPECT_LT(wire::to_grpc(status).error_details().size(), 1000u);
+}
+
 TEST_F(CoordinatorTest, StartsEveryRankWithItsOwnTokenAndOneCommonOne) {
   node("n1", 2);
   submit("a", 2);

@@ -162,6 +162,31 @@ TEST_F(JobStoreTest, FullDiskRefusesTheWholeTransactionAndRecovers) {
   EXPECT_OK(store->commit(batch));
 }
 
+// A message that was cut inside a letter could be written but not read back: no start after that.
+TEST_F(JobStoreTest, TextsThatWereCutInsideALetterCanBeReadBack) {
+  const Limits limits;
+  std::string text(limits.message_bytes_max - 1, 'x');
+  text += "\xC3\xA9";  // The limit falls between its two bytes.
+  JobRecord record = record_of("a");
+  v1::Rank& rank = *record.job.mutable_ranks(0);
+  rank.mutable_failure()->set_message(text);
+  rank.mutable_exit()->add_last_lines(text);
+  rank.mutable_finished()->add_files(text);
+  *rank.mutable_failure() = bounded(rank.failure(), limits);
+  *rank.mutable_exit() = bounded(rank.exit(), /*world_size=*/2, limits);
+  *rank.mutable_finished() = bounded(rank.finished(), limits);
+  {
+    ASSERT_OK_AND_ASSIGN(auto store, JobStore::open(path_));
+    StoreBatch batch;
+    batch.jobs = {&record};
+    ASSERT_OK(store->commit(batch));
+  }
+  ASSERT_OK_AND_ASSIGN(auto store, JobStore::open(path_));
+  ASSERT_OK_AND_ASSIGN(const std::vector<JobRecord> records, store->load_jobs());
+  ASSERT_EQ(records.size(), 1u);
+  EXPECT_EQ(records[0].job.ranks(0).failure().message().size(), limits.message_bytes_max - 1);
+}
+
 TEST_F(JobStoreTest, RefusesADatabaseOfANewerRelease) {
   { ASSERT_OK(JobStore::open(path_).status()); }
   sqlite3* db = nullptr;
