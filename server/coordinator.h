@@ -88,6 +88,13 @@ class Coordinator {
   void heard(const std::string& node, uint64_t session, absl::Time now) {
     membership_.heard(node, session, now);
   }
+  // True while messages of the session count: it is the node's newest and was not silent.
+  bool is_live(const std::string& node, uint64_t session) const {
+    const auto found = membership_.nodes().find(node);
+    return found != membership_.nodes().end() && found->second.session == session;
+  }
+  // The server itself stood still until `now`: no node's silence before that counts.
+  void excuse_silence(absl::Time now) { membership_.excuse_silence(now); }
   void leave(const std::string& node, uint64_t session, absl::Time now);
   void update(const std::string& node, const v1::TaskUpdate& update, absl::Time now);
 

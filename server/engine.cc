@@ -4,9 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <chrono>
-#include <filesystem>
 #include <future>
-#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -34,8 +32,10 @@ absl::Status stopping() {
 
 }  // namespace
 
-Engine::Engine(Options options, std::unique_ptr<JobStore> store, metrics::Metrics& metrics)
+Engine::Engine(Options options, std::unique_ptr<DataDirectory> directory,
+               std::unique_ptr<JobStore> store, metrics::Metrics& metrics)
     : options_(std::move(options)),
+      directory_(std::move(directory)),
       coordinator_(options_.limits, random_token),
       store_(std::move(store)),
       logs_(options_.data_dir + "/logs", options_.limits),
@@ -50,16 +50,10 @@ Engine::Engine(Options options, std::unique_ptr<JobStore> store, metrics::Metric
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::open(Options options, metrics::Metrics& metrics) {
-  std::error_code error;
-  std::filesystem::create_directories(options.data_dir, error);
-  if (error) {
-    return wire::with_error_info(
-        absl::UnavailableError(
-            absl::StrCat("--data-dir ", options.data_dir, ": cannot be made: ", error.message())),
-        {kStoreFailed, {{"path", options.data_dir}}});
-  }
+  LACONIC_ASSIGN_OR_RETURN(auto directory, DataDirectory::open(options.data_dir));
   LACONIC_ASSIGN_OR_RETURN(auto store, JobStore::open(options.data_dir + "/laconic.db"));
-  std::unique_ptr<Engine> engine(new Engine(std::move(options), std::move(store), metrics));
+  std::unique_ptr<Engine> engine(
+      new Engine(std::move(options), std::move(directory), std::move(store), metrics));
   LACONIC_RETURN_IF_ERROR(engine->load());
   return engine;
 }
@@ -146,6 +140,13 @@ void Engine::run() {
 
 void Engine::tick() {
   const absl::Time at = now();
+  // A slow disk or SIGSTOP held this thread up: heartbeats wait unread in queues and sockets.
+  if (at - last_tick_ > options_.limits.session_silence / 2 && last_tick_ > absl::InfinitePast()) {
+    spdlog::warn("the server stood still for {}; no worker is blamed for its silence",
+                 absl::FormatDuration(at - last_tick_));
+    coordinator_.excuse_silence(at);
+  }
+  last_tick_ = at;
   coordinator_.set_scheduling(!store_failing_);
   coordinator_.tick(at);
   settle().IgnoreError();  // As in run().

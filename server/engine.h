@@ -25,6 +25,7 @@
 #include "absl/time/time.h"
 #include "laconic/v1/control.pb.h"
 #include "server/coordinator.h"
+#include "server/data_directory.h"
 #include "server/job_metrics.h"
 #include "server/job_store.h"
 #include "server/log_store.h"
@@ -57,7 +58,7 @@ class Engine {
   };
 
   // Opens the store and loads what it holds; `metrics` must outlive the engine.
-  // Errors: those of JobStore::open(); Unavailable when data_dir cannot be made.
+  // Errors: those of DataDirectory::open() and JobStore::open().
   static absl::StatusOr<std::unique_ptr<Engine>> open(Options options, metrics::Metrics& metrics);
   ~Engine();
 
@@ -114,7 +115,8 @@ class Engine {
     absl::Time created;
   };
 
-  Engine(Options options, std::unique_ptr<JobStore> store, metrics::Metrics& metrics);
+  Engine(Options options, std::unique_ptr<DataDirectory> directory, std::unique_ptr<JobStore> store,
+         metrics::Metrics& metrics);
   absl::Status load();
   void run();
   void tick();
@@ -134,6 +136,7 @@ class Engine {
 
   // Const after the construction.
   Options options_;
+  const std::unique_ptr<DataDirectory> directory_;  // locked until all below is gone
 
   // Guarded by mutex_.
   std::mutex mutex_;
@@ -154,6 +157,7 @@ class Engine {
   bool draining_ = false;
   bool store_failing_ = false;
   absl::Time last_commit_;
+  absl::Time last_tick_ = absl::InfinitePast();
   absl::Time last_second_;
   absl::Time last_forget_;
 

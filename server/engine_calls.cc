@@ -94,9 +94,9 @@ absl::StatusOr<v1::Job> Engine::create_job(const v1::CreateJobRequest& request) 
   if (!is_uuid(request.request_id())) {
     return wire::with_error_info(
         absl::InvalidArgumentError(absl::StrCat("CreateJob: request_id is '",
-                                                request.request_id().substr(0, 80),
+                                                shortened(request.request_id(), 80),
                                                 "'; allowed: a UUID, new for each job")),
-        {kBadRequestId, {{"request_id", request.request_id().substr(0, 80)}}});
+        {kBadRequestId, {{"request_id", shortened(request.request_id(), 80)}}});
   }
   const std::string digest = job_digest(request.job());
   if (auto known = known_request(request.request_id(), digest)) {
@@ -141,7 +141,7 @@ absl::Status Engine::list_jobs(const v1::ListJobsRequest& request,
   if (!request.page_token().empty()) {
     const std::vector<std::string> parts = absl::StrSplit(request.page_token(), ':');
     if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &after.first)) {
-      return bad_page("page_token", request.page_token().substr(0, 80),
+      return bad_page("page_token", shortened(request.page_token(), 80),
                       "next_page_token of the last response");
     }
     after.second = parts[1];
@@ -243,6 +243,13 @@ absl::Status Engine::session_message(uint64_t session, const v1::SessionRequest&
                                        ? "session: the first message must be register"
                                        : "session: register may only be the first message"),
         {kSessionProtocol, {{"node", state.node}}});
+  }
+  if (!state.node.empty() && !coordinator_.is_live(state.node, session)) {
+    // What the old stream still brings may contradict what the new one has registered.
+    return wire::with_error_info(
+        absl::AbortedError(absl::StrCat("this session of node ", state.node,
+                                        " is over; a newer one counts, or open a new one")),
+        {kSessionReplaced, {{"node", state.node}}});
   }
   coordinator_.heard(state.node, session, now());
   switch (request.message_case()) {

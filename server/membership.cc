@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/wire/status.h"
+#include "server/job_record.h"
 #include "server/reasons.h"
 
 namespace laconic::server {
@@ -41,14 +42,19 @@ v1::TaskKey task_key(const TaskId& id) {
 
 absl::Status Membership::enter(const v1::Register& request, uint64_t session, absl::Time now) {
   constexpr size_t kIncarnationBytesMax = 128;
+  constexpr size_t kVersionBytesMax = 128;  // of each node in one answer of ListNodes
   if (!is_node_name(request.node())) {
-    return bad_registration("node", absl::StrCat("'", request.node().substr(0, 80), "'"),
+    return bad_registration("node", absl::StrCat("'", shortened(request.node(), 80), "'"),
                             "1..63 of [a-z0-9.-]");
   }
   if (request.incarnation().empty() || request.incarnation().size() > kIncarnationBytesMax) {
     return bad_registration("incarnation",
                             absl::StrCat(request.incarnation().size(), " bytes long"),
                             absl::StrCat("1..", kIncarnationBytesMax, " bytes"));
+  }
+  if (request.version().size() > kVersionBytesMax) {
+    return bad_registration("version", absl::StrCat(request.version().size(), " bytes long"),
+                            absl::StrCat("at most ", kVersionBytesMax, " bytes"));
   }
   if (request.slots() < 1 || request.slots() > limits_.node_slots_max) {
     return bad_registration("slots", absl::StrCat(request.slots()),
@@ -97,6 +103,14 @@ void Membership::heard(const std::string& name, uint64_t session, absl::Time now
   NodeRecord* node = find(name);
   if (node != nullptr && node->session == session) {
     node->last_seen = now;
+  }
+}
+
+void Membership::excuse_silence(absl::Time now) {
+  for (auto& [name, node] : nodes_) {
+    if (node.live()) {
+      node.last_seen = now;
+    }
   }
 }
 

@@ -56,6 +56,8 @@ class Membership {
   NodeRecord& expect(const std::string& name, absl::Time now);
 
   void heard(const std::string& name, uint64_t session, absl::Time now);
+  // Counts as a heartbeat of every live node.
+  void excuse_silence(absl::Time now);
   // True if the session was the node's live one; the node is unreachable from now on.
   bool leave(const std::string& name, uint64_t session);
   // Nodes whose session was silent for too long, now unreachable; forgets nodes that were away

@@ -60,6 +60,7 @@ inline constexpr const char* kServerBusy = "SERVER_BUSY";
 inline constexpr const char* kServerStopping = "SERVER_STOPPING";
 inline constexpr const char* kStoreFull = "STORE_FULL";
 inline constexpr const char* kStoreFailed = "STORE_FAILED";
+inline constexpr const char* kDataDirInUse = "DATA_DIR_IN_USE";
 inline constexpr const char* kSchemaTooNew = "SCHEMA_TOO_NEW";
 inline constexpr const char* kBadRegistration = "BAD_REGISTRATION";
 inline constexpr const char* kNodeNameTaken = "NODE_NAME_TAKEN";

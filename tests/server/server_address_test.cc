@@ -1,7 +1,10 @@
-// Where the server may listen.
+// Where the server may listen and write.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "absl/strings/str_cat.h"
 #include "server/server.h"
 #include "tests/server/temporary_directory.h"
 #include "tests/testing/status_matchers.h"
@@ -27,6 +30,46 @@ TEST(ServerAddressTest, TakenPortsAreRefusedWithoutHanging) {
   options.listen = first->address();
   EXPECT_THAT(Server::start(options),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("--listen")));
+}
+
+// SQLite lets two processes share one database; both would schedule the same jobs.
+TEST(ServerAddressTest, SecondServerInTheSameDirectoryIsRefusedUntilTheFirstIsGone) {
+  fixture::TemporaryDirectory directory;
+  ServerOptions options;
+  options.listen = "127.0.0.1:0";
+  options.metrics_listen = "";
+  options.data_dir = directory.path() + "/data";
+  ASSERT_OK_AND_ASSIGN(auto first, Server::start(options));
+  EXPECT_THAT(Server::start(options),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr(absl::StrCat("(process ", ::getpid(), ") uses it"))));
+  first.reset();
+  EXPECT_OK(Server::start(options).status());
+}
+
+TEST(ServerAddressTest, DirectoriesAreMadeForTheOwnerOnly) {
+  fixture::TemporaryDirectory directory;
+  ServerOptions options;
+  options.listen = "127.0.0.1:0";
+  options.metrics_listen = "";
+  options.data_dir = directory.path() + "/deep/data";
+  ASSERT_OK_AND_ASSIGN(const auto server, Server::start(options));
+  for (const char* part : {"", "/logs"}) {
+    struct stat info = {};
+    ASSERT_EQ(::stat((options.data_dir + part).c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 0777, 0700u) << part;
+  }
+}
+
+TEST(ServerAddressTest, FileInPlaceOfTheDirectoryIsRefused) {
+  fixture::TemporaryDirectory directory;
+  ServerOptions options;
+  options.listen = "127.0.0.1:0";
+  options.metrics_listen = "";
+  options.data_dir = directory.path() + "/file";
+  fixture::write_file(options.data_dir, "");
+  EXPECT_THAT(Server::start(options),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("not a directory")));
 }
 
 TEST(ServerAddressTest, OtherThanLoopbackNeedsInsecure) {
