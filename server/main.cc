@@ -47,6 +47,15 @@ void add_flags(CLI::App& app, Flags& flags) {
   app.add_flag("--die-with-parent", flags.die_with_parent, "End when the parent process ends");
 }
 
+constexpr unsigned kStopSecondsMax = 15;  // what was acknowledged is on disk already
+
+void give_up_stopping(int /*signal*/) {
+  constexpr char kMessage[] =
+      "laconic-server: cannot stop in time, does the disk hang? Ends now.\n";
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
+  ::_exit(laconic::core::kExitInternal);
+}
+
 int run(const Flags& flags, const sigset_t& signals, pid_t parent) {
   if (flags.die_with_parent) {
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -77,6 +86,10 @@ int run(const Flags& flags, const sigset_t& signals, pid_t parent) {
   int signal = 0;
   sigwait(&signals, &signal);
   spdlog::info("signal {}: stopping", signal);
+  // A disk that hangs holds up the thread that stop() waits for, and with it every reader of a
+  // later signal.
+  ::signal(SIGALRM, give_up_stopping);
+  ::alarm(kStopSecondsMax);
   (*server)->stop(absl::Seconds(5));
   spdlog::info("stopped");
   spdlog::shutdown();
