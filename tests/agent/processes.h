@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <grpc/grpc.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -20,6 +21,10 @@
 #include "gtest/gtest.h"
 
 namespace laconic::agent {
+
+// The last object of gRPC to go shuts the library down. That waits for a thread that polls a socket
+// with an unfinished write, for up to 10 s (gRPC's backup poller); so the library stays.
+inline const bool kGrpcStays = (grpc_init(), true);
 
 // Generous: only a broken program needs it.
 inline constexpr absl::Duration kPatience = absl::Seconds(30);

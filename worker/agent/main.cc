@@ -1,5 +1,6 @@
 // laconic-worker: the agent of one node. See docs/operations.md.
 #include <fcntl.h>
+#include <grpc/grpc.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/file.h>
@@ -103,5 +104,11 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? laconic::core::kExitOk : laconic::core::kExitUsage;
   }
-  return laconic::agent::work(flags, parent);
+  // The last object of gRPC to go would shut the library down and wait, for up to 10 s, for its
+  // poll of a socket with an unfinished write. It is kept instead, and nothing waits at the end.
+  grpc_init();
+  const int code = laconic::agent::work(flags, parent);
+  spdlog::shutdown();
+  // gRPC's threads still run; no destructor of a library may pull anything from under them.
+  ::_exit(code);
 }
