@@ -233,6 +233,9 @@ void Coordinator::take_report(JobRecord& record, int32_t rank, const v1::Trainer
       }
       return;
     case v1::TrainerReport::kEvent:
+      if (record.events.size() >= limits_.events_max) {
+        return;  // Beyond the limit only what ends the job and its ranks is noted.
+      }
       add_event(record, is_reason(report.event().reason()) ? report.event().reason() : "TRAINER",
                 shortened(report.event().message(), limits_.message_bytes_max), rank, now);
       return;

@@ -48,6 +48,30 @@ bool is_uuid(const std::string& text) {
   return true;
 }
 
+// The first violations, as far as they fit: an error travels three times over in HTTP/2 headers, of
+// which gRPC takes 8 KiB at most, and a job may be wrong in thousands of places.
+std::vector<wire::Violation> presentable(const std::vector<wire::Violation>& violations) {
+  constexpr size_t kPathBytesMax = 100;
+  constexpr size_t kDescriptionBytesMax = 300;
+  constexpr size_t kBytesMax = 1500;
+  std::vector<wire::Violation> shown;
+  size_t bytes = 0;
+  for (const wire::Violation& violation : violations) {
+    const std::string& text = violation.description;
+    shown.push_back({shortened(violation.path, kPathBytesMax),
+                     text.size() <= kDescriptionBytesMax
+                         ? text
+                         : absl::StrCat(shortened(text, kDescriptionBytesMax), "...")});
+    bytes += shown.back().path.size() + shown.back().description.size();
+    if (bytes > kBytesMax && shown.size() < violations.size()) {
+      shown.push_back({"job", absl::StrCat("has ", violations.size() - shown.size(),
+                                           " more violations; 'laconic validate' shows all")});
+      break;
+    }
+  }
+  return shown;
+}
+
 absl::Status bad_page(const std::string& field, const std::string& value,
                       const std::string& allowed) {
   return wire::with_error_info(absl::InvalidArgumentError(absl::StrCat(
@@ -83,7 +107,7 @@ std::optional<absl::StatusOr<v1::Job>> Engine::known_request(const std::string& 
 
 absl::StatusOr<v1::Job> Engine::create_job(const v1::CreateJobRequest& request) {
   if (const auto violations = wire::check_job(request.job()); !violations.empty()) {
-    return wire::invalid_job(violations);
+    return wire::invalid_job(presentable(violations));
   }
   const v1::TrainJob job = wire::with_defaults(request.job());
   if (request.validate_only()) {

@@ -15,6 +15,10 @@
 namespace laconic::server {
 namespace {
 
+// What helps when a row makes no sense.
+constexpr const char* kDamaged =
+    "; put a copy of laconic.db in its place, or move it away to start without jobs";
+
 constexpr const char* kSchema = R"(
 CREATE TABLE jobs(id TEXT PRIMARY KEY, name TEXT NOT NULL, state INTEGER NOT NULL,
   job BLOB NOT NULL, peer_token TEXT NOT NULL, expired INTEGER NOT NULL);
@@ -104,7 +108,12 @@ absl::Status JobStore::error(const std::string& what) const {
             absl::StrCat(text, "; free space on the disk of --data-dir, then try again")),
         {kStoreFull, {{"path", path_}}});
   }
-  return wire::with_error_info(absl::UnavailableError(text), {kStoreFailed, {{"path", path_}}});
+  const char* remedy = code == SQLITE_NOTADB ? "give another --data-dir, or move this file away"
+                       : code == SQLITE_BUSY || code == SQLITE_LOCKED
+                           ? "end the program that has this file open"
+                           : "check the disk of --data-dir and the rights on it";
+  return wire::with_error_info(absl::UnavailableError(absl::StrCat(text, "; ", remedy)),
+                               {kStoreFailed, {{"path", path_}}});
 }
 
 absl::Status JobStore::run(const std::string& sql) {
@@ -263,7 +272,7 @@ absl::Status JobStore::load_tasks(JobRecord& record) {
     if (rank < 0 || rank >= record.job.ranks_size()) {
       return absl::DataLossError(absl::StrCat("store ", path_, ": job ", record.id(), " has ",
                                               record.job.ranks_size(), " ranks but a task of rank ",
-                                              rank));
+                                              rank, kDamaged));
     }
     Task& task = record.tasks[static_cast<size_t>(rank)];
     task.incarnation = query.bytes();
@@ -278,8 +287,8 @@ absl::Status JobStore::load_history(JobRecord& record) {
   query.text(record.id());
   while (query.step()) {
     if (!record.job.add_history()->ParseFromString(query.bytes())) {
-      return absl::DataLossError(
-          absl::StrCat("store ", path_, ": history of job ", record.id(), " cannot be read"));
+      return absl::DataLossError(absl::StrCat("store ", path_, ": history of job ", record.id(),
+                                              " cannot be read", kDamaged));
     }
   }
   return query.status();
@@ -290,8 +299,8 @@ absl::Status JobStore::load_events(JobRecord& record) {
   query.text(record.id());
   while (query.step()) {
     if (!record.events.emplace_back().ParseFromString(query.bytes())) {
-      return absl::DataLossError(
-          absl::StrCat("store ", path_, ": events of job ", record.id(), " cannot be read"));
+      return absl::DataLossError(absl::StrCat("store ", path_, ": events of job ", record.id(),
+                                              " cannot be read", kDamaged));
     }
   }
   return query.status();
@@ -304,7 +313,8 @@ absl::StatusOr<std::vector<JobRecord>> JobStore::load_jobs() {
     JobRecord& record = records.emplace_back();
     const std::string id = query.bytes();
     if (!record.job.ParseFromString(query.bytes()) || record.id() != id) {
-      return absl::DataLossError(absl::StrCat("store ", path_, ": job ", id, " cannot be read"));
+      return absl::DataLossError(
+          absl::StrCat("store ", path_, ": job ", id, " cannot be read", kDamaged));
     }
     record.peer_token = query.bytes();
     record.expired_reservations = static_cast<int>(query.integer());

@@ -89,6 +89,24 @@ TEST_F(CoordinatorTest, FindsJobsByIdAndByUniqueName) {
 
 // ---- Starting ----------------------------------------------------------------------------------
 
+// What was meant for the last word let a trainer that lived on fill memory and store.
+TEST_F(CoordinatorTest, TrainerCannotAddEventsBeyondTheLimitAfterTheEnd) {
+  limits_.events_max = 10;
+  coordinator_ = make_owned();
+  node("n1", 1);
+  submit("a", 1);
+  run("a");
+  ASSERT_OK(coordinator_->cancel("a", now_));
+  pass(timeouts("a").stop_grace + limits_.cancel_slack + absl::Seconds(1));
+  ASSERT_EQ(job("a").state(), v1::CANCELLED);
+  v1::TaskUpdate update = fixture::update_of(task("a", 0));
+  update.mutable_report()->mutable_event()->set_reason("NOTE");
+  for (int i = 0; i < 100; ++i) {
+    report(update);
+  }
+  EXPECT_LE(coordinator_->find("a")->events.size(), limits_.events_max + 1);
+}
+
 // With hundreds of ids the error outgrew gRPC's header limit, and its reason was lost.
 TEST_F(CoordinatorTest, ManyJobsOfOneNameAreCountedAndTheNewestNamed) {
   for (int i = 0; i < 300; ++i) {

@@ -11,6 +11,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/wire/status.h"
+#include "laconic/v1/control.grpc.pb.h"
 #include "server/engine.h"
 #include "server/job_metrics.h"
 #include "server/server.h"
@@ -63,6 +65,31 @@ TEST(ServerLifeTest, HealthIsServingForTheServicesThatLoadBalancersAsk) {
     EXPECT_EQ(health_of(channel, service), std::string("\x08\x01")) << service;
   }
   EXPECT_EQ(health_of(channel, "other"), absl::StrCat("error ", grpc::StatusCode::NOT_FOUND));
+}
+
+// The error was larger than gRPC's headers may be, so the client saw RESOURCE_EXHAUSTED instead.
+TEST(ServerLifeTest, JobThatIsWrongInManyPlacesIsStillRefusedWithItsReason) {
+  fixture::TemporaryDirectory directory;
+  ServerOptions options;
+  options.listen = "127.0.0.1:0";
+  options.metrics_listen = "";
+  options.data_dir = directory.path();
+  ASSERT_OK_AND_ASSIGN(const auto server, Server::start(options));
+  const auto stub = v1::JobService::NewStub(
+      grpc::CreateChannel(server->address(), grpc::InsecureChannelCredentials()));
+  v1::CreateJobRequest request;
+  *request.mutable_job() = fixture::job_of(1);
+  request.mutable_job()->set_api_version(std::string(100'000, 'x'));
+  for (int i = 0; i < 2000; ++i) {
+    (*request.mutable_job()->mutable_metadata()->mutable_labels())[absl::StrCat(i)] =
+        std::string(64, 'x');
+  }
+  grpc::ClientContext context;
+  v1::CreateJobResponse response;
+  const absl::Status status = wire::from_grpc(stub->CreateJob(&context, request, &response));
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(wire::error_info(status).reason, "INVALID_JOB");
+  EXPECT_THAT(std::string(status.message()), HasSubstr("more violations"));
 }
 
 TEST(ServerLifeTest, SeriesOfAJobGoFifteenMinutesAfterItsEnd) {
