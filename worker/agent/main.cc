@@ -48,6 +48,9 @@ int work(const Flags& flags, pid_t parent) {
   }
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   const int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+  // The last object of gRPC to go would shut the library down and wait, for up to 10 s, for its
+  // poll of a socket with an unfinished write. It is kept instead, and nothing waits at the end.
+  grpc_init();
   if (flags.die_with_parent) {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent) {
@@ -104,9 +107,6 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? laconic::core::kExitOk : laconic::core::kExitUsage;
   }
-  // The last object of gRPC to go would shut the library down and wait, for up to 10 s, for its
-  // poll of a socket with an unfinished write. It is kept instead, and nothing waits at the end.
-  grpc_init();
   const int code = laconic::agent::work(flags, parent);
   spdlog::shutdown();
   // gRPC's threads still run; no destructor of a library may pull anything from under them.
