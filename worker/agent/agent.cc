@@ -86,15 +86,16 @@ absl::Status Agent::run(int signal_fd) {
   bool ready_written = options_.ready_file.empty();
   while (stop_requests_ == 0 || !processes_.empty() || !ended_.empty()) {
     const absl::Time now = monotonic_now();
+    // Before the first heartbeat: who has heard one may read the file.
+    if (!ready_written && welcomed_) {
+      ready_written = true;
+      LACONIC_RETURN_IF_ERROR(write_ready_file());
+    }
     session_->tick(now);
     collect_ends(now);
     settle_ends(now);
     finish_logs(now);
     pump(now);
-    if (!ready_written && welcomed_) {
-      ready_written = true;
-      LACONIC_RETURN_IF_ERROR(write_ready_file());
-    }
     wait(signal_fd, now);
     inbox_.run_all();
   }
