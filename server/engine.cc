@@ -117,6 +117,8 @@ void Engine::run() {
   while (true) {
     wake_.wait_until(lock, next_tick, [this] { return stopping_ || !queue_.empty(); });
     if (queue_.empty() && stopping_) {
+      lock.unlock();
+      flush().IgnoreError();  // What could wait for company until now; failures are in the log.
       return;
     }
     if (!queue_.empty()) {
@@ -214,6 +216,11 @@ absl::Status Engine::settle() {
   }
   poke_touched();
   return status;
+}
+
+absl::Status Engine::flush() {
+  last_commit_ = absl::InfinitePast();
+  return settle();
 }
 
 absl::Status Engine::commit(bool rows) {

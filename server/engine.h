@@ -122,6 +122,7 @@ class Engine {
   void tick();
   absl::Time now() const { return options_.clock(); }
   absl::Status settle();
+  absl::Status flush();  // as settle(), but lets nothing wait for company
   absl::Status commit(bool rows);
   void deliver();
   void poke_touched();

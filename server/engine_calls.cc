@@ -201,7 +201,7 @@ absl::Status Engine::list_jobs(const v1::ListJobsRequest& request,
 
 absl::StatusOr<v1::Job> Engine::cancel_job(const std::string& key) {
   LACONIC_ASSIGN_OR_RETURN(const std::string id, resolve(key));
-  LACONIC_RETURN_IF_ERROR(settle());  // So that undoing drops nothing but this cancel.
+  LACONIC_RETURN_IF_ERROR(flush());  // So that undoing drops nothing but this cancel.
   JobRecord before = *find(id);
   LACONIC_RETURN_IF_ERROR(coordinator_.cancel(id, now()));
   if (absl::Status status = settle(); !status.ok()) {

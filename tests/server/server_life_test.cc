@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
 #include <future>
 #include <memory>
 #include <string>
@@ -32,6 +33,15 @@ class IdleLink : public SessionLink {
   void send(const v1::SessionResponse& /*message*/) override {}
   void end(const absl::Status& /*status*/) override {}
 };
+
+void on_thread_of(Engine& engine, const std::function<void()>& step) {
+  std::promise<void> done;
+  ASSERT_TRUE(engine.post([&] {
+    step();
+    done.set_value();
+  }));
+  done.get_future().wait();
+}
 
 // The bytes of grpc.health.v1's answer: field 1, 1 for SERVING and 2 for NOT_SERVING.
 std::string health_of(const std::shared_ptr<grpc::Channel>& channel, const std::string& service) {
@@ -108,6 +118,33 @@ TEST(ServerLifeTest, SeriesOfAJobGoFifteenMinutesAfterItsEnd) {
   EXPECT_LT(metrics.series(), series);
 }
 
+// Events wait up to a second for company; a stop in that second lost them.
+TEST(ServerLifeTest, EventsOfTheLastSecondBeforeAStopAreKept) {
+  fixture::TemporaryDirectory directory;
+  metrics::Metrics metrics;
+  Engine::Options options;
+  options.data_dir = directory.path();
+  options.limits.tick = absl::ZeroDuration();
+  options.clock = [] { return absl::FromUnixSeconds(1'700'000'000); };
+  std::string id;
+  {
+    ASSERT_OK_AND_ASSIGN(const auto engine, Engine::open(options, metrics));
+    engine->start();
+    on_thread_of(*engine, [&] {
+      v1::CreateJobRequest request;
+      *request.mutable_job() = fixture::job_of(1);
+      request.set_request_id("00000000-0000-4000-8000-000000000001");
+      const absl::StatusOr<v1::Job> job = engine->create_job(request);
+      ASSERT_OK(job.status());
+      id = job->id();
+    });
+    on_thread_of(*engine, [] {});  // A tick follows each command: it notes NO_WORKERS.
+    on_thread_of(*engine, [&] { EXPECT_EQ(engine->find(id)->events.size(), 2u); });
+  }
+  ASSERT_OK_AND_ASSIGN(const auto engine, Engine::open(options, metrics));
+  EXPECT_EQ(engine->find(id)->events.size(), 2u);
+}
+
 // A slow disk, or SIGSTOP, must not make all nodes unreachable: their beats wait to be read.
 TEST(ServerLifeTest, StandstillOfTheServerIsNoSilenceOfItsWorkers) {
   fixture::TemporaryDirectory directory;
@@ -120,24 +157,16 @@ TEST(ServerLifeTest, StandstillOfTheServerIsNoSilenceOfItsWorkers) {
   ASSERT_OK_AND_ASSIGN(const auto engine, Engine::open(options, metrics));
   engine->start();
   const auto link = std::make_shared<IdleLink>();
-  const auto on_engine = [&](auto step) {
-    std::promise<void> done;
-    ASSERT_TRUE(engine->post([&] {
-      step();
-      done.set_value();
-    }));
-    done.get_future().wait();
-  };
-  on_engine([&] {
+  on_thread_of(*engine, [&] {
     const absl::StatusOr<uint64_t> session = engine->open_session(link);
     v1::SessionRequest request;
     *request.mutable_register_() = fixture::registration("n1", 1);
     EXPECT_OK(engine->session_message(*session, request));
   });
-  on_engine([] {});  // A tick follows each command.
+  on_thread_of(*engine, [] {});  // A tick follows each command.
   seconds += 60;
-  on_engine([] {});
-  on_engine([&] { EXPECT_EQ(engine->list_nodes().nodes(0).state(), v1::LIVE); });
+  on_thread_of(*engine, [] {});
+  on_thread_of(*engine, [&] { EXPECT_EQ(engine->list_nodes().nodes(0).state(), v1::LIVE); });
 }
 
 }  // namespace
