@@ -18,6 +18,7 @@ namespace {
 using laconic::server::Server;
 using laconic::server::ServerOptions;
 
+constexpr unsigned kStopSecondsMax = 15;
 constexpr const char* kExample =
     "Example:\n"
     "  laconic-server --data-dir /var/lib/laconic\n"
@@ -47,11 +48,9 @@ void add_flags(CLI::App& app, Flags& flags) {
   app.add_flag("--die-with-parent", flags.die_with_parent, "End when the parent process ends");
 }
 
-constexpr unsigned kStopSecondsMax = 15;  // what was acknowledged is on disk already
-
+// A hung disk holds up the thread that stop() waits for. What was acknowledged is on disk already.
 void give_up_stopping(int /*signal*/) {
-  constexpr char kMessage[] =
-      "laconic-server: cannot stop in time, does the disk hang? Ends now.\n";
+  constexpr char kMessage[] = "laconic-server: cannot stop, look after its disk. Ends.\n";
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
   ::_exit(laconic::core::kExitInternal);
 }
@@ -86,8 +85,6 @@ int run(const Flags& flags, const sigset_t& signals, pid_t parent) {
   int signal = 0;
   sigwait(&signals, &signal);
   spdlog::info("signal {}: stopping", signal);
-  // A disk that hangs holds up the thread that stop() waits for, and with it every reader of a
-  // later signal.
   ::signal(SIGALRM, give_up_stopping);
   ::alarm(kStopSecondsMax);
   (*server)->stop(absl::Seconds(5));
