@@ -120,6 +120,14 @@ TEST(GrpcTransportTest, FramesArriveInOrderWithTheirBytes) {
   laconic::testing::finish_all(world);
 }
 
+TEST(GrpcTransportTest, AProxyInTheEnvironmentIsNotAsked) {
+  // gRPC takes http_proxy for every address: ranks behind a company's proxy never met.
+  setenv("http_proxy", "http://127.0.0.1:1", 1);
+  Transports world = grpc_world(2, 4);
+  unsetenv("http_proxy");
+  laconic::testing::finish_all(world);
+}
+
 TEST(GrpcTransportTest, SenderWaitsWhileNobodyReceives) {
   Transports world = grpc_world(2, 4);
   const size_t tile = static_cast<size_t>(kFramePayloadBytesMax);
