@@ -254,6 +254,18 @@ TEST(GrpcTransportTest, StreamsWithoutTheRightMetadataAreRefusedAndCounted) {
   EXPECT_EQ(open_with(good_metadata(), "/laconic.v1.Peer/Other").error_code(), grpc::UNIMPLEMENTED);
 }
 
+// A stream of another generation left an empty place, and the next receive() ended the process.
+TEST(GrpcTransportTest, ReceiveSurvivesARefusedStreamOfThatRank) {
+  const auto server = transport(0, 2);
+  EXPECT_FALSE(server->connect(4, {server->address(), "127.0.0.1:1"}, absl::Now()).ok());
+  std::map<std::string, std::string> metadata = good_metadata();
+  metadata["laconic-generation"] = "3";
+  RawStream stream(server->address(), std::move(metadata), "/laconic.v1.Peer/Frames");
+  EXPECT_EQ(stream.wait_done().error_code(), grpc::FAILED_PRECONDITION);
+  EXPECT_THAT(server->receive(1, absl::Now()).status(),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("rank 1")));
+}
+
 TEST(GrpcTransportTest, SecondStreamOfARankIsRefused) {
   const auto server = transport(0, 2);
   EXPECT_FALSE(server->connect(4, {server->address(), "127.0.0.1:1"}, absl::Now()).ok());
