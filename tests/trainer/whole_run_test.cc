@@ -71,9 +71,27 @@ TEST_F(WholeRunTest, ATorchScriptModelIsTrainedAndLoadsAgain) {
   EXPECT_EQ(read.forward({torch::ones({3, 1, 8, 8})}).toTensor().size(1), 4);
 }
 
+// It stood in the report as if it were a result.
+TEST_F(WholeRunTest, ALossOnHeldOutDataThatIsNoNumberIsDivergence) {
+  torch::jit::Module module("Linear");
+  module.register_attribute("training", c10::BoolType::get(), true);
+  module.register_parameter("weight", torch::zeros({64, 4}, torch::requires_grad()), false);
+  module.define(
+      "def forward(self, x):\n"
+      "  y = torch.matmul(x.flatten(1), self.weight)\n"
+      "  return y if self.training else y * float('nan')\n");
+  module.save(directory_.file("model.pt"));
+  v1::TorchScript& script = *job_.mutable_spec()->mutable_model()->mutable_torchscript();
+  script.set_file(directory_.file("model.pt"));
+  script.set_loss(v1::CROSS_ENTROPY);
+  const v1::Failure failure = failure_of_one_rank();
+  EXPECT_EQ(failure.reason(), "DIVERGED");
+  EXPECT_THAT(failure.message(), ::testing::HasSubstr("held-out data at step"));
+}
+
 // A long evaluation on rank 0 ended the job: the others took it for a lost rank.
 TEST_F(WholeRunTest, OthersWaitForAnEvaluationLongerThanTheRoundDeadline) {
-  const QuadrantImages eval = quadrant_images(40'000, 3);
+  const QuadrantImages eval = quadrant_images(160'000, 3);
   v1::TrainJobSpec& spec = *job_.mutable_spec();
   spec.mutable_data()->mutable_idx()->set_eval_images(directory_.write("e", eval.images));
   spec.mutable_data()->mutable_idx()->set_eval_labels(directory_.write("l", eval.labels));
@@ -82,9 +100,9 @@ TEST_F(WholeRunTest, OthersWaitForAnEvaluationLongerThanTheRoundDeadline) {
   mlp.add_hidden(1024);
   spec.mutable_train()->set_steps(2);
   spec.mutable_train()->set_eval_every_steps(1);
-  spec.mutable_train()->set_eval_samples(40'000);
+  spec.mutable_train()->set_eval_samples(160'000);
   spec.mutable_exchange()->mutable_local()->set_inner_steps(1);
-  spec.mutable_exchange()->mutable_round_deadline()->set_seconds(2);
+  spec.mutable_exchange()->mutable_round_deadline()->set_seconds(1);
   start_worker(2);
   start_trainer(0);
   start_trainer(1);
