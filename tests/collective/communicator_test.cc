@@ -3,6 +3,7 @@
 #include <cstring>
 #include <thread>
 
+#include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
 #include "common/core/crc32c.h"
 #include "common/core/random.h"
@@ -184,12 +185,16 @@ TEST_P(CommunicatorWithPeersTest, RankThatDiesMidRoundIsNamedByAllOthers) {
   Transports transports = GetParam().make(kGeneration);
   std::vector<Communicator> all = communicators(transports);
   const int dying = world_size - 1;
+  absl::BlockingCounter first_round(world_size - 1);
   on_all_ranks(world_size, [&](int rank) {
-    ASSERT_OK(of(all, rank).all_gather(random_bytes(rank, 100), 100, {}));
+    EXPECT_OK(of(all, rank).all_gather(random_bytes(rank, 100), 100, {}));
     if (rank == dying) {
+      // Its last frame may still be queued here: dead now, it would fail the first round.
+      first_round.Wait();
       transports[static_cast<size_t>(dying)].reset();
       return;
     }
+    first_round.DecrementCount();
     EXPECT_THAT(
         of(all, rank).all_gather(random_bytes(rank, 100), 100, {.round = 1}),
         StatusIs(absl::StatusCode::kUnavailable, AllOf(HasSubstr("rank " + std::to_string(dying)),
