@@ -55,7 +55,8 @@ absl::Status check_place(const FrameHeader& got, const FrameHeader& ours) {
     return absl::AbortedError(
         absl::StrCat(peer, " is in generation ", got.generation, ", ours is ", ours.generation));
   }
-  if (got.op_sequence != ours.op_sequence || got.round != ours.round || got.kind != ours.kind) {
+  const bool same_kind = got.kind == ours.kind || got.kind == FrameKind::kAlive;
+  if (got.op_sequence != ours.op_sequence || got.round != ours.round || !same_kind) {
     const auto place = [](const FrameHeader& header) {
       return absl::StrCat("operation ", header.op_sequence, " (kind ",
                           static_cast<int>(header.kind), ") of round ", header.round);
@@ -86,7 +87,6 @@ absl::StatusOr<std::vector<std::vector<uint8_t>>> Communicator::all_gather(
   const auto shared = std::make_shared<const std::vector<uint8_t>>(std::move(payload));
   Exchange exchange;
   exchange.header = start(FrameKind::kPayload, tag);
-  exchange.deadline = absl::Now() + deadline_;
   exchange.outgoing.assign(at(world_size()), Payload{shared, 0, shared->size()});
   exchange.incoming.assign(at(world_size()), Incoming{.bytes_max = payload_bytes_max});
   LACONIC_RETURN_IF_ERROR(run(exchange));
@@ -104,10 +104,8 @@ absl::Status Communicator::all_reduce_mean(std::span<float> in_out, const OpTag&
   const Part own = part_of(in_out.size(), rank(), world_size());
   Exchange scatter;
   scatter.header = start(FrameKind::kPart, tag);
-  scatter.deadline = absl::Now() + deadline_;
   Exchange gather;
   gather.header = start(FrameKind::kReduced, tag);
-  gather.deadline = scatter.deadline;
   for (int r = 0; r < world_size(); ++r) {
     const Part part = part_of(in_out.size(), r, world_size());
     scatter.outgoing.push_back(
@@ -137,15 +135,36 @@ absl::Status Communicator::all_reduce_mean(std::span<float> in_out, const OpTag&
   return absl::OkStatus();
 }
 
-FrameHeader Communicator::start(FrameKind kind, const OpTag& tag) {
-  failed_rank_ = -1;
+absl::Status Communicator::keep_alive(const OpTag& tag) {
+  Frame frame{next_header(FrameKind::kAlive, tag), {}};
+  frame.header.payload_crc32c = core::crc32c(frame.payload.bytes());
+  for (int to = 0; to < world_size(); ++to) {
+    if (to == rank()) {
+      continue;
+    }
+    frame.header.to_rank = static_cast<uint16_t>(to);
+    if (absl::Status status = transport_.send(to, frame, absl::Now() + deadline_); !status.ok()) {
+      return blame(to, std::move(status));
+    }
+  }
+  return absl::OkStatus();
+}
+
+FrameHeader Communicator::next_header(FrameKind kind, const OpTag& tag) const {
   FrameHeader header;
   header.kind = kind;
   header.generation = generation_;
-  header.op_sequence = op_sequence_++;
+  header.op_sequence = op_sequence_;
   header.round = tag.round;
   header.previous_digest = tag.previous_digest;
   header.from_rank = static_cast<uint16_t>(rank());
+  return header;
+}
+
+FrameHeader Communicator::start(FrameKind kind, const OpTag& tag) {
+  failed_rank_ = -1;
+  const FrameHeader header = next_header(kind, tag);
+  ++op_sequence_;
   return header;
 }
 
@@ -184,7 +203,7 @@ absl::Status Communicator::send_tile(const Exchange& exchange, int64_t tile) {
     frame.header.payload_bytes_total = static_cast<uint64_t>(total);
     frame.header.payload_bytes = static_cast<uint32_t>(frame.payload.size);
     frame.header.payload_crc32c = core::crc32c(frame.payload.bytes());
-    if (absl::Status status = transport_.send(to, std::move(frame), exchange.deadline);
+    if (absl::Status status = transport_.send(to, std::move(frame), absl::Now() + deadline_);
         !status.ok()) {
       return blame(to, std::move(status));
     }
@@ -209,20 +228,27 @@ absl::Status Communicator::receive_tile(Exchange& exchange, int64_t tile) {
   return absl::OkStatus();
 }
 
-// The next frame from a peer that is not left over from an earlier generation.
+// The next frame from a peer that is not left over from an earlier generation and is no mere sign
+// of life. The deadline starts anew with each.
 absl::StatusOr<Frame> Communicator::receive_current(const Exchange& exchange, int from) {
-  while (true) {
-    LACONIC_ASSIGN_OR_RETURN(Frame frame, transport_.receive(from, exchange.deadline));
+  for (int passed_over = 0; passed_over <= kPassedOverMax; ++passed_over) {
+    LACONIC_ASSIGN_OR_RETURN(Frame frame, transport_.receive(from, absl::Now() + deadline_));
     if (frame.header.from_rank != from || frame.header.to_rank != rank()) {
       return absl::DataLossError(absl::StrCat(
           "frame on the stream from rank ", from, " to rank ", rank(), " says it goes from rank ",
           frame.header.from_rank, " to rank ", frame.header.to_rank));
     }
-    if (frame.header.generation >= generation_) {
+    if (frame.header.generation < generation_) {
+      ++stale_frames_;
+      continue;
+    }
+    if (frame.header.kind != FrameKind::kAlive) {
       return frame;
     }
-    ++stale_frames_;
+    LACONIC_RETURN_IF_ERROR(check_place(frame.header, exchange.header));
   }
+  return absl::DeadlineExceededError(
+      absl::StrCat("rank ", from, " sent ", kPassedOverMax, " frames that say nothing new"));
 }
 
 absl::Status Communicator::accept(const Exchange& exchange, const Frame& frame, int64_t tile,

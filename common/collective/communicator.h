@@ -21,11 +21,16 @@ struct OpTag {
   uint64_t previous_digest = 0;  // Digest of the result of the round before; 0 in the first.
 };
 
+// Frames of one peer that are passed over (signs of life, earlier generations) while one frame is
+// waited for; more are taken for a fault.
+inline constexpr int kPassedOverMax = 100'000;
+
 // Owned by one thread, except abort(). A failed operation leaves the ranks at different points of
 // the sequence: after one, go on only in a new generation.
 class Communicator {
  public:
-  // `transport` must outlive this object. deadline: longest wait for any peer in one operation.
+  // `transport` must outlive this object. deadline: longest wait for the next frame of any peer, or
+  // for room to send it one. A slow link that makes progress is no failure.
   Communicator(Transport& transport, uint64_t generation, absl::Duration deadline);
 
   int rank() const { return transport_.rank(); }
@@ -55,6 +60,11 @@ class Communicator {
   // all_gather.
   absl::Status all_reduce_mean(std::span<float> in_out, const OpTag& tag);
 
+  // Tells the others that this rank is busy before its next operation and will come: each such word
+  // gives it one more deadline, kPassedOverMax of them at most. tag: that operation's.
+  // Errors: as all_gather.
+  absl::Status keep_alive(const OpTag& tag);
+
   // The rank that the last failed operation blames; -1 when none.
   int failed_rank() const { return failed_rank_; }
   // Frames of earlier generations that were dropped.
@@ -77,9 +87,9 @@ class Communicator {
     std::vector<Payload> outgoing;
     std::vector<Incoming> incoming;
     FrameHeader header;  // What all frames of it share.
-    absl::Time deadline;
   };
 
+  FrameHeader next_header(FrameKind kind, const OpTag& tag) const;
   FrameHeader start(FrameKind kind, const OpTag& tag);
   absl::Status run(Exchange& exchange);
   absl::Status send_tile(const Exchange& exchange, int64_t tile);

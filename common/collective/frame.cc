@@ -110,9 +110,8 @@ absl::StatusOr<FrameHeader> decode_frame_header(std::span<const uint8_t> bytes) 
   }
   FrameHeader header;
   const int kind = reader.take<uint8_t>();
-  if (kind < static_cast<int>(FrameKind::kPayload) ||
-      kind > static_cast<int>(FrameKind::kReduced)) {
-    return absl::DataLossError(absl::StrCat("frame: kind ", kind, ", known are 1 to 3"));
+  if (kind < static_cast<int>(FrameKind::kPayload) || kind > static_cast<int>(FrameKind::kAlive)) {
+    return absl::DataLossError(absl::StrCat("frame: kind ", kind, ", known are 1 to 4"));
   }
   header.kind = static_cast<FrameKind>(kind);
   if (const int reserved = reader.take<uint16_t>(); reserved != 0) {

@@ -18,6 +18,7 @@ enum class FrameKind : uint8_t {
   kPayload = 1,  // a tile of an all-gather payload
   kPart = 2,     // a part of a vector on its way to the rank that sums it
   kReduced = 3,  // a summed part on its way to all
+  kAlive = 4,    // empty: the sender is busy before its next operation and will come
 };
 
 struct FrameHeader {

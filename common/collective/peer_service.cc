@@ -116,15 +116,16 @@ grpc::ServerGenericBidiReactor* PeerService::CreateReactor(
   {
     absl::MutexLock lock(&mutex_);
     why = check_generation(caller->generation);
-    std::shared_ptr<IncomingStream>& place = streams_[caller->rank];
-    const bool replaces =
-        !generation_.has_value() && place != nullptr && place->generation() < caller->generation;
-    if (why.ok() && place != nullptr && !replaces) {
+    // A refused caller must leave no empty place behind: resume() would follow it.
+    const auto found = streams_.find(caller->rank);
+    const bool replaces = !generation_.has_value() && found != streams_.end() &&
+                          found->second->generation() < caller->generation;
+    if (why.ok() && found != streams_.end() && !replaces) {
       why = absl::AlreadyExistsError(absl::StrCat("rank ", caller->rank, " has a stream already"));
     }
     if (why.ok()) {
       stream = IncomingStream::make(queues_, caller->rank, caller->generation, context);
-      outdated = std::exchange(place, stream);
+      outdated = std::exchange(streams_[caller->rank], stream);
       accept_now = generation_.has_value();
     }
   }

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <thread>
 
+#include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
 #include "common/core/crc32c.h"
 #include "common/core/random.h"
@@ -184,12 +185,16 @@ TEST_P(CommunicatorWithPeersTest, RankThatDiesMidRoundIsNamedByAllOthers) {
   Transports transports = GetParam().make(kGeneration);
   std::vector<Communicator> all = communicators(transports);
   const int dying = world_size - 1;
+  absl::BlockingCounter first_round(world_size - 1);
   on_all_ranks(world_size, [&](int rank) {
-    ASSERT_OK(of(all, rank).all_gather(random_bytes(rank, 100), 100, {}));
+    EXPECT_OK(of(all, rank).all_gather(random_bytes(rank, 100), 100, {}));
     if (rank == dying) {
+      // Its last frame may still be queued here: dead now, it would fail the first round.
+      first_round.Wait();
       transports[static_cast<size_t>(dying)].reset();
       return;
     }
+    first_round.DecrementCount();
     EXPECT_THAT(
         of(all, rank).all_gather(random_bytes(rank, 100), 100, {.round = 1}),
         StatusIs(absl::StatusCode::kUnavailable, AllOf(HasSubstr("rank " + std::to_string(dying)),
@@ -216,6 +221,65 @@ TEST(CommunicatorDeadlineTest, SilentRankIsNamedWhenTheDeadlinePasses) {
     EXPECT_THAT(of(all, rank).all_gather({1, 2, 3}, 3, {}),
                 StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("rank 2")));
     EXPECT_EQ(of(all, rank).failed_rank(), 2);
+  });
+}
+
+// Notes the deadlines that a communicator asks for; frames go the way of the real transport.
+class NotingTransport final : public Transport {
+ public:
+  explicit NotingTransport(Transport& real) : real_(real) {}
+  int rank() const override { return real_.rank(); }
+  int world_size() const override { return real_.world_size(); }
+  absl::Status send(int to_rank, Frame frame, absl::Time deadline) override {
+    return real_.send(to_rank, std::move(frame), deadline);
+  }
+  absl::StatusOr<Frame> receive(int from_rank, absl::Time deadline) override {
+    deadlines_.push_back(deadline);
+    return real_.receive(from_rank, deadline);
+  }
+  absl::Status finish(absl::Time deadline) override { return real_.finish(deadline); }
+  int lost_rank() const override { return real_.lost_rank(); }
+  ByteCounts bytes() const override { return real_.bytes(); }
+  void abort(const absl::Status& reason) override { real_.abort(reason); }
+
+  const std::vector<absl::Time>& deadlines() const { return deadlines_; }
+
+ private:
+  Transport& real_;
+  std::vector<absl::Time> deadlines_;
+};
+
+// One deadline for a whole operation ended large payloads on slow links that worked all the time.
+TEST(CommunicatorDeadlineTest, DeadlineStartsAnewWithEveryTile) {
+  InProcessNetwork network(2);
+  Transports transports = laconic::testing::in_process_world(network, 2);
+  NotingTransport noting(*transports[0]);
+  Communicator first(noting, kGeneration, kTestDeadline);
+  Communicator second(*transports[1], kGeneration, kTestDeadline);
+  const auto three_tiles = static_cast<size_t>(2 * kFramePayloadBytesMax + 1);
+  on_all_ranks(2, [&](int rank) {
+    Communicator& own = rank == 0 ? first : second;
+    EXPECT_OK(
+        own.all_gather(std::vector<uint8_t>(three_tiles), static_cast<int64_t>(three_tiles), {})
+            .status());
+  });
+  ASSERT_EQ(noting.deadlines().size(), 3U);
+  EXPECT_LT(noting.deadlines()[0], noting.deadlines()[1]);
+  EXPECT_LT(noting.deadlines()[1], noting.deadlines()[2]);
+}
+
+TEST(CommunicatorDeadlineTest, RankThatSaysItIsBusyIsWaitedFor) {
+  InProcessNetwork network(2);
+  Transports transports = laconic::testing::in_process_world(network, 2);
+  std::vector<Communicator> all = communicators(transports);
+  const OpTag tag = {.round = 3, .previous_digest = 0xAB};
+  on_all_ranks(2, [&](int rank) {
+    if (rank == 0) {
+      EXPECT_OK(of(all, 0).keep_alive(tag));
+    }
+    std::vector<float> values = {rank == 0 ? 1.0F : 3.0F};
+    EXPECT_OK(of(all, rank).all_reduce_mean(values, tag));
+    EXPECT_EQ(values[0], 2);
   });
 }
 
@@ -291,6 +355,36 @@ TEST_F(HostilePeerTest, FramesOfEarlierGenerationsAreDroppedAndCounted) {
   ASSERT_OK_AND_ASSIGN(const auto gathered, gather(2));
   EXPECT_EQ(gathered[1], (std::vector<uint8_t>{1, 2}));
   EXPECT_EQ(communicator().stale_frames(), 2);
+}
+
+TEST_F(HostilePeerTest, SignsOfLifeArePassedOver) {
+  Frame alive = good_frame({});
+  alive.header.kind = FrameKind::kAlive;
+  send(alive);
+  send(alive);
+  send(good_frame({1, 2}));
+  ASSERT_OK_AND_ASSIGN(const auto gathered, gather(2));
+  EXPECT_EQ(gathered[1], (std::vector<uint8_t>{1, 2}));
+}
+
+TEST_F(HostilePeerTest, SignOfLifeFromAnotherPlaceIsRefused) {
+  Frame alive = good_frame({});
+  alive.header.kind = FrameKind::kAlive;
+  alive.header.previous_digest = 0xCD;
+  send(alive);
+  EXPECT_THAT(gather(2), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("diverged")));
+}
+
+TEST_F(HostilePeerTest, EndlessSignsOfLifeEndTheOperation) {
+  std::thread chatter([&] {
+    Frame alive = good_frame({});
+    alive.header.kind = FrameKind::kAlive;
+    for (int i = 0; i <= kPassedOverMax; ++i) {
+      send(alive);
+    }
+  });
+  EXPECT_THAT(gather(2), StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("nothing new")));
+  chatter.join();
 }
 
 TEST_F(HostilePeerTest, FrameOfALaterGenerationAbortsTheOperation) {

@@ -96,7 +96,7 @@ TEST(FrameTest, SaysWhatIsWrongWithAHeader) {
   EXPECT_THAT(decode_frame_header(example_with(0, {'X'})), StatusIs(loss, HasSubstr("magic")));
   EXPECT_THAT(decode_frame_header(example_with(4, {2})), StatusIs(loss, HasSubstr("version 2")));
   EXPECT_THAT(decode_frame_header(example_with(5, {0})), StatusIs(loss, HasSubstr("kind 0")));
-  EXPECT_THAT(decode_frame_header(example_with(5, {4})), StatusIs(loss, HasSubstr("kind 4")));
+  EXPECT_THAT(decode_frame_header(example_with(5, {5})), StatusIs(loss, HasSubstr("kind 5")));
   EXPECT_THAT(decode_frame_header(example_with(6, {1})), StatusIs(loss, HasSubstr("reserved")));
   EXPECT_THAT(decode_frame_header(example_with(42, {3, 0})),
               StatusIs(loss, HasSubstr("from rank 3 to itself")));

@@ -120,6 +120,14 @@ TEST(GrpcTransportTest, FramesArriveInOrderWithTheirBytes) {
   laconic::testing::finish_all(world);
 }
 
+TEST(GrpcTransportTest, AProxyInTheEnvironmentIsNotAsked) {
+  // gRPC takes http_proxy for every address: ranks behind a company's proxy never met.
+  setenv("http_proxy", "http://127.0.0.1:1", 1);
+  Transports world = grpc_world(2, 4);
+  unsetenv("http_proxy");
+  laconic::testing::finish_all(world);
+}
+
 TEST(GrpcTransportTest, SenderWaitsWhileNobodyReceives) {
   Transports world = grpc_world(2, 4);
   const size_t tile = static_cast<size_t>(kFramePayloadBytesMax);
@@ -244,6 +252,18 @@ TEST(GrpcTransportTest, StreamsWithoutTheRightMetadataAreRefusedAndCounted) {
     EXPECT_EQ(open_with(metadata).error_code(), grpc::FAILED_PRECONDITION) << rank;
   }
   EXPECT_EQ(open_with(good_metadata(), "/laconic.v1.Peer/Other").error_code(), grpc::UNIMPLEMENTED);
+}
+
+// A stream of another generation left an empty place, and the next receive() ended the process.
+TEST(GrpcTransportTest, ReceiveSurvivesARefusedStreamOfThatRank) {
+  const auto server = transport(0, 2);
+  EXPECT_FALSE(server->connect(4, {server->address(), "127.0.0.1:1"}, absl::Now()).ok());
+  std::map<std::string, std::string> metadata = good_metadata();
+  metadata["laconic-generation"] = "3";
+  RawStream stream(server->address(), std::move(metadata), "/laconic.v1.Peer/Frames");
+  EXPECT_EQ(stream.wait_done().error_code(), grpc::FAILED_PRECONDITION);
+  EXPECT_THAT(server->receive(1, absl::Now()).status(),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("rank 1")));
 }
 
 TEST(GrpcTransportTest, SecondStreamOfARankIsRefused) {

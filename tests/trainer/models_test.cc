@@ -234,6 +234,14 @@ TEST(TorchScriptTest, TrainsInPlaceAndIsSavedAsItCame) {
   EXPECT_FLOAT_EQ(read.forward({torch::ones({1, 3})}).toTensor().item<float>(), 8);
 }
 
+TEST(TorchScriptTest, AFullDiskIsAnErrorAndNoCrash) {
+  const TemporaryDirectory directory;
+  linear_script().save(directory.file("in.pt"));
+  const auto model = make_model(script_spec(directory.file("in.pt")), kColumns, 0).value();
+  EXPECT_THAT(model->save("/dev/full"), StatusIs(absl::StatusCode::kInternal,
+                                                 HasSubstr("/dev/full: No space left on device")));
+}
+
 TEST(TorchScriptTest, RefusesAFileThatIsNone) {
   const TemporaryDirectory directory;
   EXPECT_THAT(make_model(script_spec(directory.write("m", "no zip file")), kColumns, 0),

@@ -102,8 +102,10 @@ absl::StatusOr<std::vector<uint8_t>> read_data_file(const std::string& path) {
   std::vector<uint8_t> bytes(static_cast<size_t>(status.st_size));
   const size_t got = fread(bytes.data(), 1, bytes.size(), file.get());
   if (got != bytes.size()) {
-    return bad_data(absl::StrCat(path, ": only ", got, " of ", bytes.size(),
-                                 " bytes could be read: ", error_text(errno)));
+    const bool failed = ferror(file.get()) != 0;
+    return bad_data(
+        absl::StrCat(path, ": only ", got, " of ", bytes.size(), " bytes could be read: ",
+                     failed ? error_text(errno) : "the file became shorter; is it being written?"));
   }
   if (bytes.empty()) {
     return bad_data(absl::StrCat(path, " is empty"));

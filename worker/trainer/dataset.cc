@@ -39,7 +39,7 @@ absl::StatusOr<std::vector<int64_t>> training_share(const v1::TrainJob& job, Wor
     LACONIC_ASSIGN_OR_RETURN(
         std::vector<std::vector<int64_t>> shares,
         dirichlet_shares(labels, {.alpha = dirichlet.alpha(),
-                                  .seed = dirichlet.seed() != 0 ? dirichlet.seed() : seed,
+                                  .seed = dirichlet.has_seed() ? dirichlet.seed() : seed,
                                   .world_size = world.world_size,
                                   .share_min = job.spec().train().batch_size()}));
     return std::move(shares[static_cast<size_t>(world.rank)]);

@@ -56,6 +56,11 @@ absl::Status exchange_failure(const absl::Status& status, int64_t step, int fail
   std::string message = absl::StrCat("exchange at step ", step, ": ", status.message());
   if (status.code() == absl::StatusCode::kInvalidArgument) {
     absl::StrAppend(&message, "; lower the learning rate or set spec.train.clip_norm");
+  } else if (status.code() == absl::StatusCode::kFailedPrecondition) {
+    absl::StrAppend(
+        &message,
+        "; ranks on unlike processors can differ with exchange.dense, which takes every "
+        "optimizer step on each: use exchange.local or like machines");
   }
   wire::ErrorInfo info{.reason = reason, .metadata = {}};
   if (failed_rank >= 0) {

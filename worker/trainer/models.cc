@@ -4,6 +4,7 @@
 #include <torch/nn/functional.h>
 #include <torch/utils.h>
 
+#include <sstream>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -12,6 +13,7 @@
 #include "common/core/status_macros.h"
 #include "worker/trainer/failure.h"
 #include "worker/trainer/nets.h"
+#include "worker/trainer/safetensors_writer.h"
 
 namespace laconic::trainer {
 namespace {
@@ -84,8 +86,10 @@ class ScriptModel : public Model {
       torch::Tensor value = item.value;
       value.set_data(value.detach().clone());
     }
-    module_.save(path);
-    return absl::OkStatus();
+    // On a full disk torch's own file writer ends the process, or says nothing (small models).
+    std::ostringstream bytes;
+    module_.save(bytes);
+    return write_bytes(path, bytes.view());
   }
 
  private:

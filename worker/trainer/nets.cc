@@ -96,7 +96,7 @@ class ResidualBlock : public nn::Module {
     if (added_channels_ == 0) {
       return x;
     }
-    const torch::Tensor strided = x.slice(2, 0, torch::nullopt, 2).slice(3, 0, torch::nullopt, 2);
+    const torch::Tensor strided = x.slice(2, 0, x.size(2), 2).slice(3, 0, x.size(3), 2);
     return torch::constant_pad_nd(strided, {0, 0, 0, 0, 0, added_channels_});
   }
 

@@ -123,6 +123,15 @@ absl::Status write_safetensors(const std::string& path, const std::vector<NamedT
   });
 }
 
+absl::Status write_bytes(const std::string& path, std::string_view bytes) {
+  const Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (file.get() < 0) {
+    return not_written(path, errno);
+  }
+  const int error = write_all(file.get(), bytes.data(), bytes.size());
+  return error != 0 ? not_written(path, error) : absl::OkStatus();
+}
+
 absl::Status write_whole(const std::string& path,
                          const std::function<absl::Status(const std::string& temporary)>& write) {
   const std::string temporary = absl::StrCat(path, ".partial.", getpid());

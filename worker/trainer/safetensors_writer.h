@@ -7,6 +7,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -23,6 +24,9 @@ struct NamedTensor {
 // Errors: as write_whole().
 absl::Status write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
                                const std::map<std::string, std::string>& metadata);
+
+// Writes `bytes` to `path` as they are. Errors: as write_whole().
+absl::Status write_bytes(const std::string& path, std::string_view bytes);
 
 // Lets `write` make a file under another name in the same directory, flushes it to disk and renames
 // it to `path`: whoever reads `path` finds a whole file or none.

@@ -31,9 +31,9 @@ absl::StatusOr<double> compute_gradients(const TrainingParts& parts) {
   return loss;
 }
 
-absl::Status diverged(int64_t step, double loss) {
+absl::Status diverged(const char* what, int64_t step, double loss) {
   return failure(absl::StatusCode::kOutOfRange, kDiverged,
-                 absl::StrCat("the loss at step ", step, " is ", loss,
+                 absl::StrCat(what, " at step ", step, " is ", loss,
                               "; lower spec.train.optimizer's learning_rate, add warmup_steps or "
                               "set clip_norm"));
 }
@@ -45,6 +45,34 @@ absl::Status exchanged(const TrainingParts& parts, int64_t step, const absl::Sta
 absl::Status finish_exchange(const TrainingParts& parts, const LoopOptions& options) {
   const absl::Status status = parts.transport.finish(absl::Now() + options.round_deadline);
   return exchange_failure(status, options.schedule.steps, parts.transport.lost_rank());
+}
+
+// Rank 0's evaluation after `step`. On the way the others may wait for it already: as often as four
+// times within round_deadline they hear that it comes.
+absl::StatusOr<Evaluation> evaluate_on_rank_0(const TrainingParts& parts,
+                                              const LoopOptions& options, int64_t step) {
+  const bool last = step == options.schedule.steps;
+  const absl::Duration interval = options.round_deadline / 4;
+  absl::Time next_word = absl::Now() + interval;
+  const auto before_batch = [&]() -> absl::Status {
+    LACONIC_RETURN_IF_ERROR(parts.stop.status());
+    if (last || absl::Now() < next_word) {
+      return absl::OkStatus();
+    }
+    next_word = absl::Now() + interval;
+    return exchanged(
+        parts, step,
+        parts.communicator.keep_alive({.round = static_cast<uint64_t>(parts.sync.stats().rounds),
+                                       .previous_digest = parts.sync.digest()}));
+  };
+  LACONIC_ASSIGN_OR_RETURN(
+      const Evaluation evaluation,
+      evaluate(parts.model, parts.data,
+               last ? std::numeric_limits<int64_t>::max() : options.eval_samples, before_batch));
+  if (!std::isfinite(evaluation.loss)) {
+    return diverged("the loss on held-out data", step, evaluation.loss);
+  }
+  return evaluation;
 }
 
 }  // namespace
@@ -80,7 +108,7 @@ absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions
     LACONIC_ASSIGN_OR_RETURN(const double loss,
                              meter.compute([&] { return compute_gradients(parts); }));
     if (!std::isfinite(loss)) {
-      return diverged(step, loss);
+      return diverged("the loss", step, loss);
     }
     LACONIC_RETURN_IF_ERROR(exchanged(parts, step, parts.sync.reduce_gradients(view)));
     meter.compute([&] {
@@ -101,10 +129,8 @@ absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions
       evaluation_is_due = false;
       done.evaluated = true;
       if (evaluates) {
-        const int64_t samples = last ? std::numeric_limits<int64_t>::max() : options.eval_samples;
-        LACONIC_ASSIGN_OR_RETURN(evaluation, meter.evaluate([&] {
-          return evaluate(parts.model, parts.data, samples, parts.stop);
-        }));
+        LACONIC_ASSIGN_OR_RETURN(
+            evaluation, meter.evaluate([&] { return evaluate_on_rank_0(parts, options, step); }));
         done.evaluation = evaluation;
       }
     }
@@ -117,7 +143,7 @@ absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions
 }
 
 absl::StatusOr<Evaluation> evaluate(Model& model, const Dataset& data, int64_t samples,
-                                    const StopSignal& stop) {
+                                    const std::function<absl::Status()>& before_batch) {
   const torch::NoGradGuard no_grad;
   const std::vector<int64_t> chosen = evenly_spaced(data.eval_samples(), samples);
   const auto batch_size = static_cast<size_t>(data.eval_batch_size());
@@ -126,7 +152,7 @@ absl::StatusOr<Evaluation> evaluate(Model& model, const Dataset& data, int64_t s
   int64_t predictions = 0;
   model.set_training(false);
   for (size_t begin = 0; begin < chosen.size(); begin += batch_size) {
-    LACONIC_RETURN_IF_ERROR(stop.status());
+    LACONIC_RETURN_IF_ERROR(before_batch());
     const auto part = std::span(chosen).subspan(begin, std::min(batch_size, chosen.size() - begin));
     const Batch batch = data.eval_batch(part);
     LACONIC_ASSIGN_OR_RETURN(const LossResult result,

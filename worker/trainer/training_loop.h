@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 
 #include "absl/status/statusor.h"
@@ -44,16 +45,17 @@ struct TrainingParts {
 
 // Trains to the end and ends the exchange in good order. Rank 0 evaluates at the first shared state
 // at or after every multiple of eval_every_steps, the others go on and wait for it in their next
-// exchange. It evaluates the end when nobody waits any more.
+// exchange; it tells them that it is alive. It evaluates the end when nobody waits any more.
 //
 //   returns  the last report, files not yet set
 //
-// Errors: reason DIVERGED if a loss is not finite; those of the exchange with their reason; the
-// reason of `stop`.
+// Errors: reason DIVERGED if a loss is not finite, on held-out data too; those of the exchange with
+// their reason; the reason of `stop`.
 absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions& options);
 
 // Loss and accuracy over `samples` held-out samples, evenly spaced; all when there are fewer.
+// before_batch: called before each batch; its error ends the evaluation.
 absl::StatusOr<Evaluation> evaluate(Model& model, const Dataset& data, int64_t samples,
-                                    const StopSignal& stop);
+                                    const std::function<absl::Status()>& before_batch);
 
 }  // namespace laconic::trainer
