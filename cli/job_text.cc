@@ -137,7 +137,7 @@ const v1::Rank* culprit(const v1::Job& job) {
 
 std::string failure_text(const v1::Job& job) {
   std::string text = absl::StrCat("job ", job.id(), " ", state_name(job.state()));
-  if (!job.reason().empty()) {
+  if (!job.reason().empty() && job.reason() != state_name(job.state())) {
     absl::StrAppend(&text, ": ", job.reason());
   }
   absl::StrAppend(&text, "\n");
@@ -145,7 +145,8 @@ std::string failure_text(const v1::Job& job) {
     absl::StrAppend(&text, "  ", printable(job.message()), "\n");
   }
   const v1::Rank* rank = culprit(job);
-  if (rank == nullptr) {
+  // A job that was cancelled has no culprit: its trainers ended because they were told to.
+  if (rank == nullptr || job.state() == v1::CANCELLED) {
     return text;
   }
   absl::StrAppend(&text, "  rank ", rank->rank(), " on worker ", printable(rank->node()));
