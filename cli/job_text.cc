@@ -14,6 +14,9 @@
 namespace laconic::cli {
 namespace {
 
+// The cause stands in the last of them; the rest scrolls the message itself off a small terminal.
+constexpr int kLastLinesShown = 15;
+
 absl::Time to_absl(const google::protobuf::Timestamp& time) {
   return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
 }
@@ -161,10 +164,10 @@ std::string failure_text(const v1::Job& job) {
     absl::StrAppend(&text, "  ", rank->failure().reason(), ": ",
                     printable(rank->failure().message()), "\n");
   }
-  if (rank->exit().last_lines_size() > 0) {
+  if (const int lines = rank->exit().last_lines_size(); lines > 0) {
     absl::StrAppend(&text, "  last lines of its standard error:\n");
-    for (const std::string& line : rank->exit().last_lines()) {
-      absl::StrAppend(&text, "    | ", printable(line), "\n");
+    for (int at = std::max(0, lines - kLastLinesShown); at < lines; ++at) {
+      absl::StrAppend(&text, "    | ", printable(rank->exit().last_lines(at)), "\n");
     }
   }
   return text;

@@ -384,6 +384,9 @@ TEST_F(AppTest, FailedJobShowsTheRankThatFailedAndItsLastLines) {
   v1::Rank& culprit = *job.mutable_ranks(1);
   culprit.clear_finished();
   culprit.mutable_exit()->set_signal(9);
+  for (int line = 0; line < 40; ++line) {
+    culprit.mutable_exit()->add_last_lines(absl::StrCat("line ", line, "."));
+  }
   culprit.mutable_exit()->add_last_lines("out of \x1b[31mmemory");
   server.watched = {job};
   const Outcome outcome = call({"wait", "x"});
@@ -391,6 +394,8 @@ TEST_F(AppTest, FailedJobShowsTheRankThatFailedAndItsLastLines) {
   EXPECT_THAT(outcome.err, HasSubstr("rank 1 on worker node-1 (process 1001): killed by signal 9 "
                                      "(SIGKILL)"));
   EXPECT_THAT(outcome.err, HasSubstr("| out of ?[31mmemory"));
+  EXPECT_THAT(outcome.err, HasSubstr("| line 26."));
+  EXPECT_THAT(outcome.err, Not(HasSubstr("| line 25.")));
 }
 
 TEST_F(AppTest, ReportWritesBothFiles) {
