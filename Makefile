@@ -44,7 +44,8 @@ test: deps
 
 bench: build
 	bench/train_compare.py --bin $(BUILD)/bin --out bench/results/train_compare.json \
-	  examples/fashion_mnist_dense.yaml examples/fashion_mnist.yaml
+	  --baseline examples/fashion_mnist_dense.yaml \
+	  --vary spec.train.optimizer.adamw.learning_rate=1e-3,3e-3,5e-3 examples/fashion_mnist.yaml
 
 clean:
 	rm -rf build runs

@@ -4,10 +4,12 @@
 #include <exception>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "cli/commands.h"
 #include "cli/completion.h"
 #include "cli/job_text.h"
 #include "common/core/exit_codes.h"
+#include "common/wire/channel.h"
 
 namespace laconic::cli {
 namespace {
@@ -37,6 +39,33 @@ int usage_error(Session& session, const CLI::App& app, const std::string& messag
   }
   return session.fail_usage(
       absl::InvalidArgumentError(absl::StrCat(message, "; see ", path, " --help")));
+}
+
+// What is wrong with a command line that could not be parsed. CLI11 misses the command before it
+// looks at a word that is none.
+std::string parse_problem(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<std::string> unknown = app.remaining();
+  if (!app.get_subcommands().empty() || unknown.empty()) {
+    return error.what();
+  }
+  if (unknown.front().starts_with("-")) {
+    return absl::StrCat(unknown.front(), " is no option of laconic");
+  }
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    names.push_back(command->get_name());
+  }
+  return absl::StrCat("'", unknown.front(),
+                      "' is no command; allowed: ", absl::StrJoin(names, ", "));
+}
+
+// Without a port gRPC would try 443 and say that nobody listens there.
+absl::Status check_server(const std::string& address) {
+  const absl::StatusOr<std::string> host = wire::host_of(address);
+  return address.starts_with("unix:") || host.ok()
+             ? absl::OkStatus()
+             : absl::InvalidArgumentError(absl::StrCat("--server or LACONIC_SERVER: ",
+                                                       std::string(host.status().message())));
 }
 
 void add_global_options(CLI::App& app, Session& session) {
@@ -100,14 +129,16 @@ int run_command_line(const std::vector<std::string>& arguments, Console& console
   } catch (const CLI::CallForHelp&) {
     // The innermost command that was named.
     const CLI::App* command = &app;
+    std::string path;
     while (!command->get_subcommands().empty()) {
+      absl::StrAppend(&path, path.empty() ? "" : " ", command->get_name());
       command = command->get_subcommands().front();
     }
-    console.out << command->help() << std::flush;
+    console.out << command->help(path) << std::flush;
     return core::kExitOk;
   } catch (const CLI::ParseError& error) {
     session.options.output = asks_for_json(arguments) ? "json" : "table";
-    return usage_error(session, app, error.what());
+    return usage_error(session, app, parse_problem(app, error));
   }
   const absl::StatusOr<absl::Duration> timeout = parse_duration(session.options.timeout);
   if (!timeout.ok()) {
@@ -115,6 +146,9 @@ int run_command_line(const std::vector<std::string>& arguments, Console& console
                        absl::StrCat("--timeout: ", std::string(timeout.status().message())));
   }
   session.timeout = *timeout;
+  if (const absl::Status server = check_server(session.options.server); !server.ok()) {
+    return usage_error(session, app, std::string(server.message()));
+  }
   try {
     return session.action();
   } catch (const std::exception& error) {

@@ -76,7 +76,8 @@ int list(Session& session, const ListOptions& options) {
     return core::kExitOk;
   }
   if (response->jobs().empty()) {
-    session.note("no jobs; submit one: laconic submit -f job.yaml");
+    session.note(options.states.empty() ? "no jobs; submit one: laconic submit -f job.yaml"
+                                        : "no job in this state; laconic list shows all");
     return core::kExitOk;
   }
   std::vector<std::vector<std::string>> rows = {

@@ -33,7 +33,7 @@ struct RunOptions {
 
 struct Ended {
   v1::Job job;
-  std::string report;  // path without ".json" or ".html"
+  absl::StatusOr<std::string> report;  // path without ".json" or ".html"
 };
 
 // A result of an earlier run in the same directory.
@@ -110,13 +110,17 @@ absl::StatusOr<Ended> run_cluster(Session& session, const v1::TrainJob& job,
   Client client(cluster->address(), session.timeout, session.console.interrupt);
   Ended ended;
   LACONIC_ASSIGN_OR_RETURN(ended.job, train(session, *cluster, client, job));
-  LACONIC_ASSIGN_OR_RETURN(ended.report, write_run_report(ended.job, directory));
+  // A full disk must not cost the summary: the model may be the last thing that fitted.
+  ended.report = write_run_report(ended.job, directory);
   cluster->stop();
   return ended;
 }
 
 int print_end(Session& session, const Ended& ended, const std::string& directory) {
-  const std::string html = ended.report + ".html";
+  const std::string html = ended.report.ok() ? *ended.report + ".html" : "not written";
+  if (session.json() && !ended.report.ok()) {
+    return session.fail(ended.report.status());
+  }
   if (session.json()) {
     session.write_json(json_message(ended.job));
   } else if (ended.job.state() == v1::SUCCEEDED) {
@@ -126,8 +130,9 @@ int print_end(Session& session, const Ended& ended, const std::string& directory
                         << ended.job.id() << "\n  report    " << html << "\n"
                         << std::flush;
   }
-  return session.console.interrupt.count() > 0 ? static_cast<int>(core::kExitInterrupted)
-                                               : exit_code_of(ended.job.state());
+  const int code =
+      ended.report.ok() ? exit_code_of(ended.job.state()) : session.fail(ended.report.status());
+  return session.console.interrupt.count() > 0 ? static_cast<int>(core::kExitInterrupted) : code;
 }
 
 int run(Session& session, const RunOptions& options) {

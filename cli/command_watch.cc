@@ -9,6 +9,7 @@
 #include "cli/json.h"
 #include "cli/progress.h"
 #include "common/core/exit_codes.h"
+#include "common/core/format.h"
 #include "common/wire/status.h"
 
 namespace laconic::cli {
@@ -42,6 +43,11 @@ int watch(Session& session, const std::string& id) {
       display.show(job, absl::Now());
     }
     return absl::OkStatus();
+  };
+  options.away = [&] {
+    display.end_line();
+    session.note(absl::StrCat("laconic-server is away; tries again for ",
+                              core::format_duration(session.timeout), ". The job goes on"));
   };
   Client client = session.connect();
   const absl::StatusOr<v1::Job> job = follow_job(client, id, options);

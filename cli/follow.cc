@@ -45,12 +45,14 @@ absl::StatusOr<v1::Job> follow_job(Client& client, const std::string& id,
   job.set_id(id);
   auto stream = client.watch_job(id);
   bool ever_heard = false;
+  bool away = false;
   absl::Time give_up = absl::Now() + client.timeout();
   absl::Time reopen_at = absl::InfinitePast();
   for (;;) {
     LACONIC_RETURN_IF_ERROR(check_limits(client, options, interrupts_seen, job));
     if (const std::optional<v1::WatchJobResponse> response = stream->next(kTick)) {
       ever_heard = true;
+      away = false;
       give_up = absl::Now() + client.timeout();
       merge_update(response->job(), job);
       if (options.update) {
@@ -69,6 +71,10 @@ absl::StatusOr<v1::Job> follow_job(Client& client, const std::string& id,
                                "laconic-server ended the watch of job ", id, " before its end"))
                          : client.explain(*end);
       }
+      if (!away && options.away) {
+        options.away();
+      }
+      away = true;
       if (reopen_at == absl::InfinitePast()) {
         reopen_at = absl::Now() + kReopenPause;
       }

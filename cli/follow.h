@@ -18,6 +18,8 @@ struct FollowOptions {
   std::function<void(const v1::Job& job, const v1::Job& update)> update;
   // Several times a second, with the job so far; an error ends the following.
   std::function<absl::Status(const v1::Job& job)> tick;
+  // Once each time the server goes away and is waited for.
+  std::function<void()> away;
 };
 
 // Returns the job in its final state, with its whole history. A server that goes away is waited for

@@ -109,7 +109,7 @@ std::string describe_bytes(const v1::TrainJob& job) {
       {"sent in all", core::format_bytes(round.sent_bytes * round.rounds), "by one worker"},
   };
   if (round.times_less > 0) {
-    rows.push_back({"times less", core::format_ratio(round.times_less), "dense over sent"});
+    rows.push_back({"times less", core::format_ratio(round.times_less), "dense over sent, in all"});
   }
   return absl::StrCat(title, " (", core::format_count(layout->elements()), " parameters, ", workers,
                       workers == 1 ? " worker" : " workers",

@@ -14,6 +14,9 @@
 namespace laconic::cli {
 namespace {
 
+// The cause stands in the last of them; the rest scrolls the message itself off a small terminal.
+constexpr int kLastLinesShown = 15;
+
 absl::Time to_absl(const google::protobuf::Timestamp& time) {
   return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
 }
@@ -137,7 +140,7 @@ const v1::Rank* culprit(const v1::Job& job) {
 
 std::string failure_text(const v1::Job& job) {
   std::string text = absl::StrCat("job ", job.id(), " ", state_name(job.state()));
-  if (!job.reason().empty()) {
+  if (!job.reason().empty() && job.reason() != state_name(job.state())) {
     absl::StrAppend(&text, ": ", job.reason());
   }
   absl::StrAppend(&text, "\n");
@@ -145,7 +148,8 @@ std::string failure_text(const v1::Job& job) {
     absl::StrAppend(&text, "  ", printable(job.message()), "\n");
   }
   const v1::Rank* rank = culprit(job);
-  if (rank == nullptr) {
+  // A job that was cancelled has no culprit: its trainers ended because they were told to.
+  if (rank == nullptr || job.state() == v1::CANCELLED) {
     return text;
   }
   absl::StrAppend(&text, "  rank ", rank->rank(), " on worker ", printable(rank->node()));
@@ -160,10 +164,10 @@ std::string failure_text(const v1::Job& job) {
     absl::StrAppend(&text, "  ", rank->failure().reason(), ": ",
                     printable(rank->failure().message()), "\n");
   }
-  if (rank->exit().last_lines_size() > 0) {
+  if (const int lines = rank->exit().last_lines_size(); lines > 0) {
     absl::StrAppend(&text, "  last lines of its standard error:\n");
-    for (const std::string& line : rank->exit().last_lines()) {
-      absl::StrAppend(&text, "    | ", printable(line), "\n");
+    for (int at = std::max(0, lines - kLastLinesShown); at < lines; ++at) {
+      absl::StrAppend(&text, "    | ", printable(rank->exit().last_lines(at)), "\n");
     }
   }
   return text;

@@ -86,6 +86,9 @@ std::string sent_text(const ReportData& data) {
 }
 
 std::string digests_text(const ReportData& data) {
+  if (data.digests_equal && data.ranks.size() == 1) {
+    return data.ranks[0].digest;
+  }
   if (data.digests_equal) {
     return absl::StrCat("equal on all ", data.ranks.size(), " ranks (", data.ranks[0].digest, ")");
   }
@@ -108,7 +111,8 @@ ProgressNumbers progress_numbers(const v1::Job& job) {
   numbers.loss = data.train_loss;
   numbers.accuracy = data.eval_accuracy;
   numbers.sent_bytes = data.sent_bytes_max;
-  numbers.times_less = data.times_less;
+  // Before the first exchange the ratio says nothing: a digest against all steps so far.
+  numbers.times_less = data.rounds > 0 ? data.times_less : 0;
   numbers.step = data.steps;
   for (const v1::Rank& rank : job.ranks()) {
     const int64_t step = rank.has_finished() ? rank.finished().steps() : rank.progress().step();
@@ -155,7 +159,8 @@ std::string summary_text(const v1::Job& job, const std::string& report) {
       &text, summary_line("trained",
                           absl::StrCat(core::format_count(data.steps), " steps x ", data.world_size,
                                        data.world_size == 1 ? " worker" : " workers", ", ",
-                                       core::format_count(data.rounds), " rounds")));
+                                       core::format_count(data.rounds),
+                                       data.rounds == 1 ? " round" : " rounds")));
   absl::StrAppend(&text, summary_line("loss", loss_text(data)));
   if (data.eval_accuracy) {
     absl::StrAppend(&text, summary_line("accuracy", absl::StrFormat("%.4f", *data.eval_accuracy)));
@@ -165,7 +170,11 @@ std::string summary_text(const v1::Job& job, const std::string& report) {
                   summary_line("time", core::format_duration(absl::Seconds(data.wall_seconds))));
   absl::StrAppend(&text, summary_line("digests", digests_text(data)));
   for (const std::string& file : data.files) {
-    absl::StrAppend(&text, summary_line("model", file));
+    // Without a report of its own the job ran elsewhere: rank 0 wrote on its worker's machine.
+    absl::StrAppend(
+        &text, summary_line("model", report.empty() && !data.ranks.empty()
+                                         ? absl::StrCat(file, " on worker ", data.ranks[0].node)
+                                         : file));
   }
   absl::StrAppend(&text, summary_line("report", report));
   return text;

@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "cli/job_text.h"
+#include "common/wire/job_spec.h"
 
 namespace laconic::cli {
 namespace {
@@ -132,6 +133,7 @@ ReportData report_data(const v1::Job& job) {
   data.name = job.job().metadata().name();
   data.created = format_time(job.create_time());
   data.steps_wanted = job.job().spec().train().steps();
+  data.inner_steps = std::max<int64_t>(1, wire::exchange_spec(job.job()).inner_steps);
   data.world_size = job.ranks_size() > 0 ? job.ranks_size() : ranks_wanted(job.job());
   for (const v1::Rank& rank : job.ranks()) {
     data.ranks.push_back(rank_of(rank));

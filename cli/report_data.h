@@ -52,6 +52,7 @@ struct ReportData {
   int64_t steps = 0;
   int64_t steps_wanted = 0;
   int64_t rounds = 0;
+  int64_t inner_steps = 1;           // from one round to the next
   double wall_seconds = 0;           // first step to last, slowest rank
   std::optional<double> train_loss;  // mean over ranks
   std::optional<double> eval_loss;

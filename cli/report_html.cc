@@ -61,9 +61,13 @@ LineChart loss_over_bytes(const ReportData& data) {
                .dashed = true,
                .markers = false,
                .points = {}};
-  for (const ReportPoint& point : data.history) {
-    // Before the first round nothing is sent, and 0 has no place on a log axis.
-    if (point.sent_bytes <= 0) {
+  for (size_t at = 0; at < data.history.size(); ++at) {
+    const ReportPoint& point = data.history[at];
+    // Before the first round nothing of the training is sent. Of the points between two rounds the
+    // last one stands for what these bytes bought; all of them would be a wall.
+    const bool last_of_round =
+        at + 1 == data.history.size() || data.history[at + 1].round != point.round;
+    if (point.sent_bytes <= 0 || point.round <= 0 || !last_of_round) {
       continue;
     }
     sent.points.push_back({static_cast<double>(point.sent_bytes), point.train_loss});
@@ -97,8 +101,11 @@ LineChart bytes_per_round(const ReportData& data) {
       last.sent_bytes = point.round == 0 ? point.sent_bytes : last.sent_bytes;
       continue;
     }
-    const auto dense_bytes = static_cast<double>(
-        dense_equivalent_bytes(data.world_size, data.parameters, point.step - last.step));
+    // Points do not fall on rounds, so the steps of the rounds are counted, not those between them.
+    const int64_t steps = std::min(point.round * data.inner_steps, data.steps_wanted) -
+                          std::min(last.round * data.inner_steps, data.steps_wanted);
+    const auto dense_bytes =
+        static_cast<double>(dense_equivalent_bytes(data.world_size, data.parameters, steps));
     for (const auto round : {last.round, point.round}) {
       const auto at = static_cast<double>(round);
       sent.points.push_back({at, static_cast<double>(point.sent_bytes - last.sent_bytes) / rounds});
@@ -142,7 +149,9 @@ std::string tile(const std::string& value, const std::string& label) {
 std::string tiles(const ReportData& data) {
   std::string out = "<section class=\"tiles\">\n";
   if (data.world_size > 1) {
-    out += tile(data.times_less > 0 ? escape_html(core::format_ratio(data.times_less)) : "&ndash;",
+    out += tile(data.times_less > 0 && data.rounds > 0
+                    ? escape_html(core::format_ratio(data.times_less))
+                    : "&ndash;",
                 "less sent than dense");
     out += tile(
         core::format_bytes(data.sent_bytes_max),
@@ -187,6 +196,15 @@ std::string headline_row(const std::string& name, const std::string& value) {
   return absl::StrCat("<tr><th scope=\"row\">", name, "</th><td>", value, "</td></tr>\n");
 }
 
+// A rank that did not finish has none: that is no disagreement.
+std::string digests_text(const ReportData& data) {
+  const bool all_there = std::none_of(data.ranks.begin(), data.ranks.end(),
+                                      [](const ReportRank& rank) { return rank.digest.empty(); });
+  return data.digests_equal                 ? "equal on all ranks"
+         : all_there && !data.ranks.empty() ? "NOT equal"
+                                            : "unknown: not every rank finished";
+}
+
 std::string headline_table(const ReportData& data) {
   const bool dense_known = data.world_size > 1;
   std::string out = "<section><h2>Numbers</h2><table class=\"facts\">\n";
@@ -203,9 +221,10 @@ std::string headline_table(const ReportData& data) {
   if (dense_known) {
     out += headline_row("dense all-reduce, per worker",
                         core::format_count(data.dense_equivalent_bytes) + " bytes");
-    out += headline_row("times less", absl::StrFormat("%.1f", data.times_less));
+    out += headline_row("times less", data.rounds > 0 ? absl::StrFormat("%.1f", data.times_less)
+                                                      : "&ndash; (no round yet)");
   }
-  out += headline_row("digests", data.digests_equal ? "equal on all ranks" : "not all equal");
+  out += headline_row("digests", digests_text(data));
   for (const std::string& file : data.files) {
     out += headline_row("file", "<code>" + escape_html(file) + "</code>");
   }
@@ -247,8 +266,9 @@ std::string report_html(const ReportData& data) {
   absl::StrAppend(&out, core::format_count(data.steps), " steps &times; ", data.world_size,
                   data.world_size == 1 ? " worker" : " workers", " &middot; ",
                   core::format_count(data.parameters), " parameters &middot; ",
-                  core::format_count(data.rounds), " rounds &middot; job ", escape_html(data.id),
-                  " &middot; ", escape_html(data.created), "</p>\n");
+                  core::format_count(data.rounds), data.rounds == 1 ? " round" : " rounds",
+                  " &middot; job ", escape_html(data.id), " &middot; ", escape_html(data.created),
+                  "</p>\n");
   if (data.result != "SUCCEEDED" && !data.message.empty()) {
     absl::StrAppend(&out, "<p class=\"message\">", escape_html(data.message), "</p>\n");
   }

@@ -30,6 +30,7 @@ vertical-align:4px;white-space:nowrap}
 .grid,.columns{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:14px;
 margin-bottom:14px;align-items:stretch}
 figure{margin:0;padding:16px 18px}
+.columns{align-items:start}
 .columns section,.wide{padding:16px 18px;min-width:0}
 figcaption{color:var(--soft);font-size:13px;margin-top:6px}
 svg{display:block;width:100%;height:auto;font:12px system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",Arial,sans-serif}

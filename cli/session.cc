@@ -68,7 +68,9 @@ std::string error_json(const absl::Status& status, bool streamed) {
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,
                       const std::string& example) {
   CLI::App* command = app.add_subcommand(name, description);
-  command->footer("Example:\n  " + example);
+  command->footer(
+      "Options of every command (--server, -o json, ...): laconic --help\n\nExample:\n  " +
+      example);
   // Global options may stand behind the command, too.
   command->fallthrough();
   return command;

@@ -16,8 +16,8 @@ namespace {
 constexpr double kWidth = 560;
 constexpr double kHeight = 300;
 constexpr double kLeft = 74;
-constexpr double kRight = 18;
-constexpr double kTop = 38;  // the legend stands above the plot
+constexpr double kRight = 26;  // half of the last label stands there
+constexpr double kTop = 38;    // the legend stands above the plot
 constexpr double kBottom = 44;
 constexpr double kLetterWidth = 6.6;  // of the 12 px text, a little above the average
 constexpr double kBarHeight = 22;

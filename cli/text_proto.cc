@@ -26,7 +26,9 @@ class ErrorCollector : public google::protobuf::io::ErrorCollector {
 
   void AddError(int line, google::protobuf::io::ColumnNumber column,
                 const std::string& message) override {
-    source_.problems.push_back(absl::StrCat(origin_.at(position_of(line, column)), ": ", message));
+    // The parser's own words do not say what is allowed.
+    source_.problems.push_back(absl::StrCat(origin_.at(position_of(line, column)), ": ", message,
+                                            " docs/job-file.md lists what is allowed"));
   }
 
  private:

@@ -54,6 +54,15 @@ class LayersTest(unittest.TestCase):
         self.assertIn("layer 'core' may not use 'compress'", said)
         self.assertNotIn("every edge was accepted", said)
 
+    def test_gpu_path_that_does_not_exist_is_refused(self):
+        # CMakeLists.txt took the option and did nothing with it.
+        with tempfile.TemporaryDirectory() as directory:
+            run = subprocess.run([CMAKE, "-S", str(ROOT), "-B", directory,
+                                  "-DLACONIC_ENABLE_CUDA=ON"], text=True, capture_output=True,
+                                 check=False)
+        self.assertNotEqual(run.returncode, 0)
+        self.assertIn("this version has no GPU path", " ".join(run.stderr.split()))
+
     def test_unlisted_outside_dependency_stops(self):
         said = configure("server", "core torch")
         self.assertIn("layer 'server' may not use 'torch'", said)

@@ -64,7 +64,7 @@ struct RoundPrediction {
   int64_t sent_bytes = 0;     // with frame headers, to all peers
   int64_t dense_bytes = 0;    // 2 (P-1)/P 4 d H, H = min(inner_steps, steps)
   int64_t rounds = 0;         // of the whole job
-  double times_less = 0;      // dense / sent; 0 for one worker
+  double times_less = 0;  // dense / sent over all steps, the last round may be short; 0 for P = 1
 };
 RoundPrediction predict_round(const v1::TrainJob& job, const core::Layout& layout);
 

@@ -43,8 +43,11 @@ RoundPrediction predict_round(const v1::TrainJob& job, const core::Layout& layou
     prediction.sent_bytes = peers * framed_bytes(prediction.payload_bytes);
   }
   if (prediction.sent_bytes > 0) {
+    const double dense_in_all = 2.0 * static_cast<double>(peers) * 4 *
+                                static_cast<double>(elements) * static_cast<double>(steps) /
+                                static_cast<double>(world_size);
     prediction.times_less =
-        static_cast<double>(prediction.dense_bytes) / static_cast<double>(prediction.sent_bytes);
+        dense_in_all / static_cast<double>(prediction.sent_bytes * prediction.rounds);
   }
   return prediction;
 }

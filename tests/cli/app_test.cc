@@ -135,6 +135,21 @@ TEST(ArgumentsTest, BadOnesEndWithTwoAndPointToHelp) {
   }
 }
 
+TEST(ArgumentsTest, WordThatIsNoCommandIsNamedWithTheAllowedOnes) {
+  const Outcome outcome = run({"trainn"});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("'trainn' is no command; allowed: run, submit"));
+  EXPECT_THAT(run({"--bogus"}).err, HasSubstr("--bogus is no option"));
+}
+
+TEST(ArgumentsTest, ServerWithoutAPortIsRefusedBeforeAnyCall) {
+  for (const char* address : {"localhost", "10.0.0.1:", ":7070", "host:99999", "::1"}) {
+    const Outcome outcome = run({"list", "--server", address});
+    EXPECT_EQ(outcome.code, 2) << address;
+    EXPECT_THAT(outcome.err, HasSubstr("give HOST:PORT")) << address;
+  }
+}
+
 TEST(ArgumentsTest, UsageErrorIsAnEnvelopeInJsonMode) {
   const Outcome outcome = run({"status", "-o", "json"});
   EXPECT_EQ(outcome.code, 2);
@@ -207,6 +222,23 @@ TEST_F(AppTest, ListIsAnAlignedTable) {
   ASSERT_EQ(lines.size(), 3U);
   EXPECT_THAT(lines[0], StartsWith("ID          NAME           STATE      RANKS  STEP     LOSS"));
   EXPECT_THAT(lines[1], StartsWith("4k2p9x7abc  fashion-mnist  SUCCEEDED  2      700/700  0.210"));
+}
+
+TEST_F(AppTest, ListOfAStateThatNoJobHasIsNotAnEmptyServer) {
+  server.job.clear_id();
+  EXPECT_THAT(call({"list", "--state", "RUNNING"}).err, HasSubstr("no job in this state"));
+  EXPECT_THAT(call({"list"}).err, HasSubstr("no jobs; submit one"));
+}
+
+TEST_F(AppTest, CancelledJobHasNoCulpritAndNoLastLines) {
+  v1::Job job = in_state(v1::CANCELLED);
+  job.set_reason("CANCELLED");
+  job.mutable_ranks(0)->mutable_exit()->set_exit_code(75);
+  job.mutable_ranks(0)->mutable_exit()->add_last_lines("stopped by the worker");
+  server.watched = {job};
+  const Outcome outcome = call({"watch", "x"});
+  EXPECT_EQ(outcome.code, 3);
+  EXPECT_EQ(outcome.out, "job 4k2p9x7abc CANCELLED\n");
 }
 
 TEST_F(AppTest, JsonIsOneEnvelope) {
@@ -352,6 +384,9 @@ TEST_F(AppTest, FailedJobShowsTheRankThatFailedAndItsLastLines) {
   v1::Rank& culprit = *job.mutable_ranks(1);
   culprit.clear_finished();
   culprit.mutable_exit()->set_signal(9);
+  for (int line = 0; line < 40; ++line) {
+    culprit.mutable_exit()->add_last_lines(absl::StrCat("line ", line, "."));
+  }
   culprit.mutable_exit()->add_last_lines("out of \x1b[31mmemory");
   server.watched = {job};
   const Outcome outcome = call({"wait", "x"});
@@ -359,6 +394,8 @@ TEST_F(AppTest, FailedJobShowsTheRankThatFailedAndItsLastLines) {
   EXPECT_THAT(outcome.err, HasSubstr("rank 1 on worker node-1 (process 1001): killed by signal 9 "
                                      "(SIGKILL)"));
   EXPECT_THAT(outcome.err, HasSubstr("| out of ?[31mmemory"));
+  EXPECT_THAT(outcome.err, HasSubstr("| line 26."));
+  EXPECT_THAT(outcome.err, Not(HasSubstr("| line 25.")));
 }
 
 TEST_F(AppTest, ReportWritesBothFiles) {

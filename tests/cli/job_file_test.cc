@@ -18,6 +18,7 @@ namespace laconic::cli {
 namespace {
 
 using ::laconic::testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 // Line 1 is api_version; every test below changes one line of this job.
@@ -347,8 +348,10 @@ spec {
   EXPECT_EQ(error_of(text, {}, "job.textproto"),
             "job.textproto:3:17: spec.model.mlp.hidden[1] is 0; allowed: 1..65536\n"
             "job.textproto:5:21: spec.train.batch_size is 0; allowed: 1..1000000");
-  EXPECT_THAT(error_of("spec {\n  nothing: 1\n}", {}, "job.txtpb"),
-              HasSubstr("job.txtpb:2:10: Message type \"laconic.v1.TrainJobSpec\" has no field"));
+  EXPECT_THAT(
+      error_of("spec {\n  nothing: 1\n}", {}, "job.txtpb"),
+      AllOf(HasSubstr("job.txtpb:2:10: Message type \"laconic.v1.TrainJobSpec\" has no field"),
+            HasSubstr("docs/job-file.md lists what is allowed")));
   ASSERT_OK_AND_ASSIGN(
       const v1::TrainJob job,
       load(absl::StrReplaceAll(text, {{"batch_size: 0", ""}, {", 0", ""}}), {}, "job.txtpb"));

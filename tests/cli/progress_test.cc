@@ -66,6 +66,17 @@ TEST(ProgressNumbersTest, TakesTheSlowestRankAndEstimatesTheRest) {
   EXPECT_EQ(*numbers.left, absl::Seconds(50));
 }
 
+TEST(ProgressNumbersTest, RatioIsShownOnlyOnceARoundIsDone) {
+  v1::Job job = sample_job(2);
+  job.set_state(v1::RUNNING);
+  EXPECT_GT(progress_numbers(job).times_less, 0);
+  for (v1::Rank& rank : *job.mutable_ranks()) {
+    rank.mutable_finished()->set_rounds(0);
+    rank.mutable_finished()->mutable_bytes()->set_sent(216);
+  }
+  EXPECT_EQ(progress_numbers(job).times_less, 0);
+}
+
 TEST(ProgressDisplayTest, WithoutATerminalPrintsALinePerStateAndEveryTenSeconds) {
   std::ostringstream out;
   std::ostringstream err;
@@ -113,6 +124,16 @@ TEST(SummaryTest, IsShortAndAligned) {
             "  model     /data/runs/demo/model.safetensors\n"
             "  report    runs/demo/report.html\n");
   EXPECT_THAT(summary_text(sample_job(1), ""), HasSubstr("one worker has no one to talk to"));
+}
+
+TEST(SummaryTest, JobOfAServerNamesTheMachineOfItsResult) {
+  EXPECT_THAT(summary_text(sample_job(), ""),
+              HasSubstr("/data/runs/demo/model.safetensors on worker node-0\n"));
+  EXPECT_THAT(summary_text(sample_job(), "runs/demo/report.html"), Not(HasSubstr("on worker")));
+}
+
+TEST(SummaryTest, OneWorkerHasNobodyToAgreeWith) {
+  EXPECT_THAT(summary_text(sample_job(1), ""), HasSubstr("digests   00c0ffee12345678\n"));
 }
 
 TEST(MergeTest, AddsOnlyPointsThatAreNew) {

@@ -132,6 +132,43 @@ TEST(ReportHtmlTest, DrawsOnePointNoEvaluationAndNotANumber) {
   EXPECT_THAT(report_html(report_data(v1::Job())), HasSubstr("no data"));
 }
 
+// Points every 7 steps made the dense curve jump between 28 and 35 steps a round.
+TEST(ReportHtmlTest, DenseRoundsHaveTheStepsOfARoundWhereverThePointsFall) {
+  v1::Job job = sample_job(2);
+  job.mutable_job()->mutable_spec()->mutable_train()->set_steps(704);
+  const auto picture = [](const std::string& html) {
+    const size_t begin = html.find("aria-label=\"Bytes per round");
+    return html.substr(begin, html.find("</svg>", begin) - begin);
+  };
+  const std::string even = picture(report_html(report_data(job)));
+  for (v1::HistoryPoint& point : *job.mutable_history()) {
+    point.set_step(point.step() + point.round() % 3);
+  }
+  EXPECT_EQ(picture(report_html(report_data(job))), even);
+}
+
+TEST(ReportHtmlTest, BeforeTheFirstRoundThereIsNoRatioAndNoCurveOverBytes) {
+  v1::Job job = sample_job(2);
+  job.mutable_history()->DeleteSubrange(1, job.history_size() - 1);
+  job.mutable_history(0)->set_sent_bytes(216);
+  for (v1::Rank& rank : *job.mutable_ranks()) {
+    rank.mutable_finished()->set_rounds(0);
+    rank.mutable_finished()->mutable_bytes()->set_sent(216);
+  }
+  const std::string html = report_html(report_data(job));
+  EXPECT_THAT(html, HasSubstr("no round yet"));
+  EXPECT_THAT(html, Not(HasSubstr("same steps, dense float32")));
+}
+
+TEST(ReportHtmlTest, RankWithoutADigestIsNoDisagreement) {
+  v1::Job job = sample_job(2);
+  EXPECT_THAT(report_html(report_data(job)), HasSubstr("equal on all ranks"));
+  job.mutable_ranks(1)->mutable_finished()->set_digest(7);
+  EXPECT_THAT(report_html(report_data(job)), HasSubstr("NOT equal"));
+  job.mutable_ranks(1)->clear_finished();
+  EXPECT_THAT(report_html(report_data(job)), HasSubstr("unknown: not every rank finished"));
+}
+
 TEST(ReportHtmlTest, InitialParametersBelongToNoRound) {
   v1::Job job = sample_job(2);
   for (v1::HistoryPoint& point : *job.mutable_history()) {
@@ -150,7 +187,8 @@ TEST(ReportHtmlTest, InitialParametersBelongToNoRound) {
 TEST(JobYamlTest, IsTheJobFileInBlockStyle) {
   EXPECT_EQ(job_yaml(sample_job(2).job()),
             "api_version: laconic.v1\nkind: TrainJob\nmetadata:\n  name: fashion-mnist\nspec:\n"
-            "  workers:\n    count: 2\n  model:\n    conv: {}\n  train:\n    steps: 700\n");
+            "  workers:\n    count: 2\n  model:\n    conv: {}\n  train:\n    steps: 700\n"
+            "  exchange:\n    local:\n      inner_steps: 32\n");
 }
 
 TEST(ReportFilesTest, FileThatCannotBeReplacedStaysAsItWas) {

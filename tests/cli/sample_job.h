@@ -22,6 +22,7 @@ inline v1::Job sample_job(int ranks = 4) {
   file.mutable_spec()->mutable_workers()->set_count(ranks);
   file.mutable_spec()->mutable_model()->mutable_conv();
   file.mutable_spec()->mutable_train()->set_steps(700);
+  file.mutable_spec()->mutable_exchange()->mutable_local()->set_inner_steps(32);
   for (int step = 16; step <= 704; step += 16) {
     v1::HistoryPoint& point = *job.add_history();
     point.set_step(std::min(step, 700));
