@@ -107,13 +107,11 @@ absl::Status GrpcTransport::connect(uint64_t generation, const std::vector<std::
     if (to == options_.rank) {
       continue;
     }
-    grpc::ChannelArguments arguments = wire::data_channel_arguments();
-    // A proxy named in the environment is for the web; ranks reach each other or do not.
-    arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
     auto stream = std::make_shared<OutgoingStream>(
         queues_, to,
         grpc::CreateCustomChannel(peers[static_cast<size_t>(to)],
-                                  grpc::InsecureChannelCredentials(), arguments));
+                                  grpc::InsecureChannelCredentials(),
+                                  wire::data_channel_arguments()));
     grpc::ClientContext& context = stream->context();
     context.set_wait_for_ready(true);  // Peers may come up a little later.
     context.AddMetadata(kTokenKey, options_.peer_token);
