@@ -116,6 +116,17 @@ TEST_F(ProcessTableTest, StraysOfARunningTaskAreSpared) {
   EXPECT_TRUE(ends(stray, absl::ZeroDuration()));
 }
 
+// Nothing tells whose it is; a running task must not keep it alive for ever.
+TEST_F(ProcessTableTest, StrayWithoutAnEnvironmentDiesAlthoughOthersRun) {
+  ASSERT_OK(table_.spawn(shell("b", "mkfifo go; read line < go")));
+  ASSERT_OK(table_.spawn(
+      shell("a",
+            "setsid env -i /bin/sh -c 'echo $$ > stray; while :; do /bin/sleep 1; done' & "
+            "while ! test -s stray; do :; done")));
+  ASSERT_EQ(next_exit()->name, "a");
+  EXPECT_TRUE(ends(std::stoi(read_file(directory_ / "stray")), absl::ZeroDuration()));
+}
+
 TEST_F(ProcessTableTest, MissingProgramIsNotFound) {
   ProcessSpec spec = shell("a", "");
   spec.argv = {"/does/not/exist"};

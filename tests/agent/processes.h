@@ -6,19 +6,17 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
+#include "tests/testing/child_process.h"
 
 namespace laconic::agent {
 
@@ -42,28 +40,12 @@ inline bool ends(pid_t pid, absl::Duration patience = kPatience) {
 }
 
 // A directory that goes with the test.
-class TemporaryDirectory {
+class TemporaryDirectory : public ::laconic::testing::TemporaryDirectory {
  public:
-  TemporaryDirectory() {
-    std::string path = ::testing::TempDir() + "/agent-XXXXXX";
-    path_ = mkdtemp(path.data());
-  }
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
+  std::string operator/(const std::string& name) const { return path() / name; }
 };
 
-inline std::string read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-}
+using ::laconic::testing::read_file;
 
 // A child of the test; killed at the end if it still runs.
 class Child {

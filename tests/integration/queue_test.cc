@@ -29,8 +29,9 @@ TEST(QueueTest, JobLargerThanTheFleetWaitsAndWhySaysSo) {
   EXPECT_EQ(why.exit_code, 0) << why.err;
   EXPECT_THAT(why.out, HasSubstr("5"));
   EXPECT_THAT(why.out, HasSubstr("2"));
-  EXPECT_EQ(cluster.get(id).state(), v1::QUEUED);
-  EXPECT_EQ(cluster.get(id).reason(), "NOT_ENOUGH_SLOTS");
+  const v1::Job waiting = cluster.watch_until(
+      id, [](const v1::Job& job) { return job.reason() == "NOT_ENOUGH_SLOTS"; });
+  EXPECT_EQ(waiting.state(), v1::QUEUED);
   // A worker with the missing slots ends the wait.
   cluster.start_worker(3);
   EXPECT_EQ(cluster.watch_until_final(id).state(), v1::SUCCEEDED);

@@ -12,7 +12,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
-#include <iterator>
+#include <sstream>
 
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
@@ -150,8 +150,10 @@ bool wait_for_file(const std::filesystem::path& path, absl::Duration timeout) {
 }
 
 std::string read_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  // Unlike iterators of the buffer, this does not throw when a file of /proc loses its process.
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  return text.str();
 }
 
 void write_file(const std::filesystem::path& path, const std::string& text) {

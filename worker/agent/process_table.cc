@@ -1,6 +1,5 @@
 #include "worker/agent/process_table.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -13,16 +12,15 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <iterator>
 #include <memory>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "common/core/status_macros.h"
+#include "worker/agent/process_list.h"
 
 namespace laconic::agent {
 namespace {
@@ -123,53 +121,6 @@ absl::Status errno_status(int error, const std::string& what) {
   give_up("execve");
 }
 
-// ---- /proc -------------------------------------------------------------------------------------
-
-struct Entry {
-  pid_t pid = 0, parent = 0, group = 0;
-  char state = '?';
-};
-
-bool read_entry(const char* name, Entry& entry) {
-  int pid = 0;
-  if (!absl::SimpleAtoi(name, &pid)) {
-    return false;
-  }
-  std::ifstream in(absl::StrCat("/proc/", name, "/stat"));
-  std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-  // The second field is the program's name in brackets and may hold anything, brackets too.
-  const size_t end_of_name = text.rfind(')');
-  if (end_of_name == std::string::npos) {
-    return false;
-  }
-  const std::vector<std::string> fields =
-      absl::StrSplit(text.substr(end_of_name + 1), ' ', absl::SkipEmpty());
-  entry.pid = pid;
-  if (fields.size() < 3 || !absl::SimpleAtoi(fields[1], &entry.parent) ||
-      !absl::SimpleAtoi(fields[2], &entry.group)) {
-    return false;
-  }
-  entry.state = fields[0][0];
-  return true;
-}
-
-std::vector<Entry> all_processes() {
-  std::vector<Entry> result;
-  DIR* directory = opendir("/proc");
-  if (directory == nullptr) {
-    return result;
-  }
-  // Only this thread uses this stream, which is what readdir() needs to be safe.
-  while (const dirent* item = readdir(directory)) {  // NOLINT(concurrency-mt-unsafe)
-    Entry entry;
-    if (read_entry(item->d_name, entry)) {
-      result.push_back(entry);
-    }
-  }
-  closedir(directory);
-  return result;
-}
-
 }  // namespace
 
 ProcessTable::ProcessTable() {
@@ -182,7 +133,7 @@ ProcessTable::ProcessTable() {
     close(spare);
   }
   prctl(PR_SET_CHILD_SUBREAPER, 1);
-  for (const Entry& entry : all_processes()) {
+  for (const ProcessEntry& entry : all_processes()) {
     if (entry.parent == getpid()) {
       children_before_.insert(entry.pid);
     }
@@ -294,7 +245,8 @@ std::vector<ProcessExit> ProcessTable::collect(absl::Time now) {
       kill(-process.pid, SIGKILL);
       process.kill_at = absl::InfiniteFuture();
     }
-    if (!notice_end(process, now) || (!sweep(at->first, process) && now < process.sweep_until)) {
+    if (!notice_end(process, now) ||
+        (!sweep(at->first, process, now) && now < process.sweep_until)) {
       ++at;
       continue;
     }
@@ -331,11 +283,10 @@ bool ProcessTable::notice_end(Process& process, absl::Time now) {
 
 // Kills what an ended process left behind and reaps what has died of it. Returns true once there
 // was nothing left; killing one process may hand its own children to this one, hence the repeats.
-bool ProcessTable::sweep(const std::string& name, const Process& process) {
+bool ProcessTable::sweep(const std::string& name, Process& process, absl::Time now) {
   bool clean = true;
-  for (const Entry& entry : all_processes()) {
-    if (!is_stray(entry.pid, entry.parent, entry.group, process) ||
-        belongs_to_another(entry.pid, name)) {
+  for (const ProcessEntry& entry : all_processes()) {
+    if (!is_stray(entry.pid, entry.parent, entry.group, process)) {
       continue;
     }
     if (entry.state == 'Z') {
@@ -344,7 +295,17 @@ bool ProcessTable::sweep(const std::string& name, const Process& process) {
       }
       continue;
     }
+    const Owner owner = entry.group == process.pid ? Owner::kThis : owner_of(entry.pid, name);
+    if (owner == Owner::kOther) {
+      continue;
+    }
     clean = false;
+    // In the middle of an execve() the environment reads as empty for a moment. Only what is still
+    // nameless at a later look has none.
+    if (owner == Owner::kUnknown &&
+        now < process.nameless.try_emplace(entry.pid, now).first->second + kSweepInterval) {
+      continue;
+    }
     kill(entry.pid, SIGKILL);
   }
   return clean;
@@ -360,21 +321,24 @@ bool ProcessTable::is_stray(pid_t pid, pid_t parent, pid_t group, const Process&
 }
 
 // Strays of a trainer that still runs carry its name in their environment.
-bool ProcessTable::belongs_to_another(pid_t pid, const std::string& name) const {
+ProcessTable::Owner ProcessTable::owner_of(pid_t pid, const std::string& name) const {
   if (processes_.size() == 1) {
-    return false;
+    return Owner::kThis;
   }
-  std::ifstream in(absl::StrCat("/proc/", pid, "/environ"), std::ios::binary);
-  const std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  const std::string text = environment_of(pid);
+  if (text.empty()) {
+    return Owner::kUnknown;
+  }
   const std::string prefix = absl::StrCat(kTaskVariable, "=");
   for (const absl::string_view variable : absl::StrSplit(text, '\0')) {
     if (variable.substr(0, prefix.size()) == prefix) {
-      const std::string owner(variable.substr(prefix.size()));
-      const auto found = processes_.find(owner);
-      return owner != name && found != processes_.end() && !found->second.ended;
+      const std::string task(variable.substr(prefix.size()));
+      const auto found = processes_.find(task);
+      const bool runs = found != processes_.end() && !found->second.ended;
+      return task != name && runs ? Owner::kOther : Owner::kThis;
     }
   }
-  return false;
+  return Owner::kThis;
 }
 
 void ProcessTable::append_poll_fds(std::vector<pollfd>& fds) const {

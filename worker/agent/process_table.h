@@ -73,13 +73,16 @@ class ProcessTable {
     bool stopping = false;
     bool ended = false;  // a zombie, kept as one so that nobody gets its id
     absl::Time sweep_until;
+    std::map<pid_t, absl::Time> nameless;  // strays whose environment was empty, since when
     ProcessExit exit;
   };
 
+  enum class Owner { kThis, kOther, kUnknown };
+
   bool notice_end(Process& process, absl::Time now);
-  bool sweep(const std::string& name, const Process& process);
+  bool sweep(const std::string& name, Process& process, absl::Time now);
   bool is_stray(pid_t pid, pid_t parent, pid_t group, const Process& ended) const;
-  bool belongs_to_another(pid_t pid, const std::string& name) const;
+  Owner owner_of(pid_t pid, const std::string& name) const;
 
   std::map<std::string, Process> processes_;
   std::set<pid_t> children_before_;
