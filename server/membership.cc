@@ -28,18 +28,6 @@ absl::Status bad_registration(const std::string& field, const std::string& value
 
 }  // namespace
 
-TaskId task_id(const v1::TaskKey& key) {
-  return {key.job_id(), key.generation(), key.rank()};
-}
-
-v1::TaskKey task_key(const TaskId& id) {
-  v1::TaskKey key;
-  key.set_job_id(id.job_id);
-  key.set_generation(id.generation);
-  key.set_rank(id.rank);
-  return key;
-}
-
 absl::Status Membership::enter(const v1::Register& request, uint64_t session, absl::Time now) {
   constexpr size_t kIncarnationBytesMax = 128;
   constexpr size_t kVersionBytesMax = 128;  // of each node in one answer of ListNodes

@@ -1,7 +1,6 @@
 // Nodes, their sessions, their liveness, and which tasks hold their slots. Pure.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -10,22 +9,16 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/wire/task_id.h"
 #include "laconic/v1/control.pb.h"
 #include "server/limits.h"
 #include "server/scheduler.h"
 
 namespace laconic::server {
 
-// One rank of one generation of one job, ordered.
-struct TaskId {
-  std::string job_id;
-  uint64_t generation = 0;
-  int32_t rank = 0;
-
-  auto operator<=>(const TaskId&) const = default;
-};
-TaskId task_id(const v1::TaskKey& key);
-v1::TaskKey task_key(const TaskId& id);
+using wire::task_id;
+using wire::task_key;
+using wire::TaskId;
 
 struct NodeRecord {
   std::string name;
