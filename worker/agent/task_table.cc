@@ -38,6 +38,7 @@ std::vector<Action> TaskTable::apply(const v1::SessionResponse& command) {
     case v1::SessionResponse::kReleaseTask:
       return release(command.release_task());
     case v1::SessionResponse::kWelcome:
+    case v1::SessionResponse::kResendLog:
     case v1::SessionResponse::MESSAGE_NOT_SET:
       return {};
   }
