@@ -289,6 +289,7 @@ void Coordinator::check_ready(JobRecord& record, absl::Time now) {
   }
   if (layouts.size() > 1) {
     std::vector<std::string> groups;
+    groups.reserve(layouts.size());
     for (const auto& [hash, ranks] : layouts) {
       groups.push_back(absl::StrFormat("%s have %016x", absl::StrJoin(ranks, ", "), hash));
     }
