@@ -1,6 +1,7 @@
 #include "server/membership.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "common/wire/status.h"
@@ -119,11 +120,24 @@ std::vector<std::string> Membership::expire(absl::Time now) {
       node.session = 0;
       lost.push_back(node.name);
     }
-    const bool forget =
-        !node.live() && node.tasks.empty() && now - node.last_seen > limits_.node_memory;
-    it = forget ? nodes_.erase(it) : std::next(it);
+    it = is_stale(node, now) && node.tasks.empty() ? nodes_.erase(it) : std::next(it);
   }
   return lost;
+}
+
+bool Membership::is_stale(const NodeRecord& node, absl::Time now) const {
+  return !node.live() && now - node.last_seen > limits_.node_memory;
+}
+
+std::vector<std::pair<std::string, TaskId>> Membership::stale_tasks(absl::Time now) const {
+  std::vector<std::pair<std::string, TaskId>> stale;
+  for (const auto& [name, node] : nodes_) {
+    if (is_stale(node, now)) {
+      std::transform(node.tasks.begin(), node.tasks.end(), std::back_inserter(stale),
+                     [&name = name](const TaskId& task) { return std::make_pair(name, task); });
+    }
+  }
+  return stale;
 }
 
 NodeRecord* Membership::find(const std::string& name) {

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -54,8 +55,10 @@ class Membership {
   // True if the session was the node's live one; the node is unreachable from now on.
   bool leave(const std::string& name, uint64_t session);
   // Nodes whose session was silent for too long, now unreachable; forgets nodes that were away
-  // for long and hold no task.
+  // for longer than limits.node_memory and hold no task.
   std::vector<std::string> expire(absl::Time now);
+  // Tasks of nodes that were away for longer than limits.node_memory.
+  std::vector<std::pair<std::string, TaskId>> stale_tasks(absl::Time now) const;
 
   NodeRecord* find(const std::string& name);
   const std::map<std::string, NodeRecord>& nodes() const { return nodes_; }
@@ -66,6 +69,8 @@ class Membership {
   void free(const std::string& node, const TaskId& task);
 
  private:
+  bool is_stale(const NodeRecord& node, absl::Time now) const;
+
   const Limits limits_;
   std::map<std::string, NodeRecord> nodes_;
 };
