@@ -90,9 +90,13 @@ absl::StatusOr<std::vector<std::vector<uint8_t>>> Communicator::all_gather(
   exchange.outgoing.assign(at(world_size()), Payload{shared, 0, shared->size()});
   exchange.incoming.assign(at(world_size()), Incoming{.bytes_max = payload_bytes_max});
   LACONIC_RETURN_IF_ERROR(run(exchange));
-  std::vector<std::vector<uint8_t>> all;
+  std::vector<std::vector<uint8_t>> all(at(world_size()));
   for (int r = 0; r < world_size(); ++r) {
-    all.push_back(r == rank() ? *shared : std::move(exchange.incoming[at(r)].bytes));
+    if (r == rank()) {
+      all[at(r)] = *shared;
+    } else {
+      all[at(r)] = std::move(exchange.incoming[at(r)].bytes);
+    }
   }
   return all;
 }
@@ -176,7 +180,9 @@ absl::Status Communicator::run(Exchange& exchange) {
   int64_t sent = 0;
   for (int64_t tile = 0; tile < tiles; ++tile) {
     for (; sent < std::min(tiles, tile + kTilesAhead); ++sent) {
-      LACONIC_RETURN_IF_ERROR(send_tile(exchange, sent));
+      if (absl::Status status = send_tile(exchange, sent); !status.ok()) {
+        return status;
+      }
     }
     LACONIC_RETURN_IF_ERROR(receive_tile(exchange, tile));
     for (const Incoming& in : exchange.incoming) {
