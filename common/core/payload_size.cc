@@ -113,8 +113,9 @@ ChunkCode chunk_code(int64_t chunk_elements, int64_t kept) {
   if (kept == 0) {
     return {};
   }
-  const auto ratio = static_cast<uint64_t>(chunk_elements / kept);
-  const int low = static_cast<int>(std::bit_width(ratio)) - 1;
+  // The logarithm of the mean gap, rounded down.
+  const auto half_gap = static_cast<uint64_t>(chunk_elements / kept) / 2;
+  const int low = static_cast<int>(std::bit_width(half_gap));
   const int64_t upper = kept + ((chunk_elements - 1) >> low) + 1;
   const int64_t bits = kept * low + upper;
   if (chunk_elements < bits) {
