@@ -39,7 +39,7 @@ INSTANTIATE_TEST_SUITE_P(Compressors, VectorInstructionsTest,
                          ::testing::Values("{quantize: {bits: 1, rows: {}}}",
                                            "{quantize: {bits: 2, rows: {}}}",
                                            "{quantize: {bits: 8, block: 64}}",
-                                           "{topk: {density: 0.05, value_bits: 4}}"),
+                                           "{top_k: {density: 0.05, value_bits: 4}}"),
                          [](const auto& info) { return absl::StrCat("Case", info.index); });
 
 }  // namespace
