@@ -25,11 +25,12 @@ float absolute_max(std::span<const float> group) {
 }
 
 double absolute_mean(std::span<const float> group) {
-  double sum = 0;
+  LaneSums sums;
+  int64_t i = 0;
   for (const float v : group) {
-    sum += std::abs(static_cast<double>(v));
+    sums.add(i++, std::abs(static_cast<double>(v)));
   }
-  return sum / static_cast<double>(group.size());
+  return sums.total() / static_cast<double>(group.size());
 }
 
 Scales fit_two_levels(std::span<const float> group) {
@@ -37,21 +38,21 @@ Scales fit_two_levels(std::span<const float> group) {
   double high = low;
   double threshold = kFirstThreshold * low;
   for (int step = 0; step <= kLloydSteps; ++step) {
-    double low_sum = 0;
-    double high_sum = 0;
+    LaneSums low_sums;
+    LaneSums high_sums;
     int64_t high_count = 0;
+    int64_t i = 0;
     for (const float v : group) {
       const double magnitude = std::abs(static_cast<double>(v));
       const bool above = magnitude > threshold;
-      low_sum += above ? 0 : magnitude;
-      high_sum += above ? magnitude : 0;
+      (above ? high_sums : low_sums).add(i++, magnitude);
       high_count += above ? 1 : 0;
     }
     if (high_count == 0) {
       break;  // All magnitudes are alike: one level is enough.
     }
-    low = low_sum / static_cast<double>(static_cast<int64_t>(group.size()) - high_count);
-    high = high_sum / static_cast<double>(high_count);
+    low = low_sums.total() / static_cast<double>(static_cast<int64_t>(group.size()) - high_count);
+    high = high_sums.total() / static_cast<double>(high_count);
     threshold = (low + high) / 2;
   }
   return {core::bf16_nearest(low), core::bf16_nearest(high)};
@@ -96,6 +97,16 @@ Levels log_levels(double smallest, double largest) {
 }
 
 }  // namespace
+
+double LaneSums::total() const {
+  std::array<double, kLanes> lanes = lanes_;
+  for (size_t half = kLanes / 2; half > 0; half /= 2) {
+    for (size_t lane = 0; lane < half; ++lane) {
+      lanes[lane] += lanes[lane + half];
+    }
+  }
+  return lanes[0];
+}
 
 int linear_max(ValueCode code) {
   return code == ValueCode::kLinear8 ? 127 : 7;
