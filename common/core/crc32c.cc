@@ -53,7 +53,8 @@ constexpr uint32_t power_of_x(int64_t n) {
 // first two results are moved to where they belong.
 // Source: Gopal et al., "Fast CRC Computation for iSCSI Polynomial Using CRC32 Instruction", Intel
 // 2011.
-constexpr int64_t kStreamBytes = 2048;
+// Short, so that memory is still read in order: 25 GB/s from memory, with streams of 2048 bytes 12.
+constexpr int64_t kStreamBytes = 256;
 // The carry-less product of two reversed numbers is one bit short of 64, and the instruction that
 // reduces it multiplies by x^32.
 constexpr uint32_t kShiftOne = power_of_x(8 * kStreamBytes - 33);
