@@ -33,6 +33,10 @@ struct Avx2 {
     return {_mm256_castsi256_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))),
             _mm256_castsi256_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + 32)))};
   }
+  static void store_unaligned(uint8_t* to, Floats x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_castps_si256(x.low));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 32), _mm256_castps_si256(x.high));
+  }
   static Floats load_part(const float* from, int64_t n) {
     return {_mm256_maskload_ps(from, first(n)), _mm256_maskload_ps(from + 8, first(n - 8))};
   }
@@ -125,12 +129,10 @@ struct Avx2 {
       sums.part[i] = _mm256_add_pd(sums.part[i], _mm256_mul_pd(wide.part[i], wide.part[i]));
     }
   }
-  static int64_t accumulate_split(Sums& low, Sums& high, Floats magnitude, Floats limit) {
+  static int64_t accumulate_above(Sums& sums, Floats magnitude, Floats limit) {
     const Floats above = above_lanes(magnitude, limit);
     accumulate(
-        high, {_mm256_and_ps(above.low, magnitude.low), _mm256_and_ps(above.high, magnitude.high)});
-    accumulate(low, {_mm256_andnot_ps(above.low, magnitude.low),
-                     _mm256_andnot_ps(above.high, magnitude.high)});
+        sums, {_mm256_and_ps(above.low, magnitude.low), _mm256_and_ps(above.high, magnitude.high)});
     return __builtin_popcount(bits_of_lanes(above.low, above.high));
   }
   static double total(const Sums& sums) {

@@ -28,6 +28,7 @@ struct Avx512 {
   static __mmask16 first(int64_t n) { return static_cast<__mmask16>((1U << n) - 1); }
   static Floats load(const float* from) { return _mm512_loadu_ps(from); }
   static Floats load_unaligned(const uint8_t* from) { return _mm512_loadu_ps(from); }
+  static void store_unaligned(uint8_t* to, Floats x) { _mm512_storeu_ps(to, x); }
   static Floats load_part(const float* from, int64_t n) {
     return _mm512_maskz_loadu_ps(first(n), from);
   }
@@ -66,17 +67,13 @@ struct Avx512 {
     sums.low = _mm512_add_pd(sums.low, _mm512_mul_pd(low, low));
     sums.high = _mm512_add_pd(sums.high, _mm512_mul_pd(high, high));
   }
-  // Returns how many are above the limit.
-  static int64_t accumulate_split(Sums& low, Sums& high, Floats magnitude, Floats limit) {
+  // Returns how many are above the limit; adds those.
+  static int64_t accumulate_above(Sums& sums, Floats magnitude, Floats limit) {
     const __mmask16 above = _mm512_cmp_ps_mask(magnitude, limit, _CMP_GT_OQ);
-    const auto above_low = static_cast<__mmask8>(above);
-    const auto above_high = static_cast<__mmask8>(above >> 8);
-    const __m512d first = doubles_low(magnitude);
-    const __m512d last = doubles_high(magnitude);
-    high.low = _mm512_mask_add_pd(high.low, above_low, high.low, first);
-    high.high = _mm512_mask_add_pd(high.high, above_high, high.high, last);
-    low.low = _mm512_mask_add_pd(low.low, static_cast<__mmask8>(~above_low), low.low, first);
-    low.high = _mm512_mask_add_pd(low.high, static_cast<__mmask8>(~above_high), low.high, last);
+    const auto low = static_cast<__mmask8>(above);
+    const auto high = static_cast<__mmask8>(above >> 8);
+    sums.low = _mm512_mask_add_pd(sums.low, low, sums.low, doubles_low(magnitude));
+    sums.high = _mm512_mask_add_pd(sums.high, high, sums.high, doubles_high(magnitude));
     return __builtin_popcount(above);
   }
   static double total(const Sums& sums) {

@@ -18,6 +18,7 @@ inline constexpr uint32_t kLargestBf16 = 0x7F7F;
 // Groups whose scales are computed together, and the values they may have: those stay in L1.
 inline constexpr int64_t kTileGroups = 64;
 inline constexpr int64_t kTileValues = 4096;
+inline constexpr int64_t kTileFits = 16;
 
 static inline float float_of(uint32_t bits) {
   float value;
@@ -103,12 +104,50 @@ template <class V, bool kSum>
   return V::largest(V::max(even, odd));
 }
 
-template <class V, int kMost>
-[[gnu::always_inline]] inline void put_linear(const float* values, int64_t length, float step,
-                                              CodeSink& sink) {
+// Groups of one tile, first..first+count-1 of the run. What is behind them is fetched while they
+// are worked on: without that, memory rests in the passes over a tile that find it in L1.
+struct Tile {
+  int64_t first = 0;
+  int64_t count = 0;
+  int64_t ahead = 0;  // bytes from a value to its place in the next tile; 0 for long groups
+};
+
+static inline int64_t groups_per_tile(int64_t length, int64_t groups_max) {
+  const int64_t groups = kTileValues / length;
+  return groups < 1 ? 1 : groups > groups_max ? groups_max : groups;
+}
+
+static inline Tile tile_at(const EncodeRun& run, int64_t first, int64_t tile_groups) {
+  const int64_t left = run.groups - first;
+  const int64_t values = tile_groups * run.length;
+  return {.first = first,
+          .count = left < tile_groups ? left : tile_groups,
+          .ahead = values <= kTileValues ? static_cast<int64_t>(sizeof(float)) * values : 0};
+}
+
+template <bool kSum>
+[[gnu::always_inline]] inline void fetch_ahead(const EncodeRun& run, int64_t i, int64_t ahead) {
+  // Numbers, because a pointer behind the array must not even be formed; fetching there is
+  // harmless.
+  const auto place = static_cast<uintptr_t>(4 * i + ahead);
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(run.values) + place),
+                     kSum ? 1 : 0);
+  if constexpr (kSum) {
+    __builtin_prefetch(
+        reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(run.addend) + place));
+  }
+}
+
+template <class V, bool kSum, int kMost>
+[[gnu::always_inline]] inline void put_linear(const EncodeRun& run, const Tile& tile, int64_t group,
+                                              float step, CodeSink& sink) {
+  const int64_t begin = group * run.length;
+  const float* values = run.values + begin;
+  const int64_t length = run.length;
   const auto divisor = V::broadcast(step);
   int64_t i = 0;
   for (; i + kLanes <= length; i += kLanes) {
+    fetch_ahead<kSum>(run, begin + i, tile.ahead);
     const auto codes = V::template nearest_ints<kMost>(V::div(V::load(values + i), divisor));
     if constexpr (kMost == 127) {
       V::store_bytes(sink.out, codes);
@@ -136,24 +175,23 @@ bool encode_linear(const EncodeRun& run, CodeSink& sink) {
   alignas(64) float steps[kTileGroups];
   alignas(64) uint16_t scales[kTileGroups];
   CodeSink codes = sink;  // A copy whose address nobody has stays in registers.
-  int64_t tile = kTileValues / run.length;
-  tile = tile < 1 ? 1 : tile > kTileGroups ? kTileGroups : tile;
-  for (int64_t first = 0; first < run.groups; first += tile) {
-    const int64_t count = run.groups - first < tile ? run.groups - first : tile;
+  const int64_t tile_groups = groups_per_tile(run.length, kTileGroups);
+  for (int64_t first = 0; first < run.groups; first += tile_groups) {
+    const Tile tile = tile_at(run, first, tile_groups);
     uint32_t worst = 0;
-    for (int64_t g = 0; g < count; ++g) {
+    for (int64_t g = 0; g < tile.count; ++g) {
       largest[g] = largest_magnitude<V, kSum>(run, (first + g) * run.length, run.length);
       worst = largest[g] > worst ? largest[g] : worst;
     }
     if (worst >= kInfinityBits) {
       return false;
     }
-    for (int64_t g = 0; g < count; g += kLanes) {
+    for (int64_t g = 0; g < tile.count; g += kLanes) {
       V::template linear_scales<kMost, kScaleMax>(largest + g, scales + g, steps + g);
     }
-    __builtin_memcpy(run.scales + 2 * first, scales, static_cast<size_t>(2 * count));
-    for (int64_t g = 0; g < count; ++g) {
-      put_linear<V, kMost>(run.values + (first + g) * run.length, run.length, steps[g], codes);
+    __builtin_memcpy(run.scales + 2 * first, scales, static_cast<size_t>(2 * tile.count));
+    for (int64_t g = 0; g < tile.count; ++g) {
+      put_linear<V, kSum, kMost>(run, tile, first + g, steps[g], codes);
     }
   }
   sink = codes;
@@ -295,85 +333,90 @@ template <class V, bool kSum>
   return V::total(sums);
 }
 
-struct SplitSums {
+// One Lloyd step of fit_two_levels() in levels.cc is a pass over the group and a division that the
+// next pass waits for, so all groups of a tile take it together.
+struct TwoLevelFit {
+  double total = 0;  // of the magnitudes
   double low = 0;
   double high = 0;
-  int64_t high_count = 0;
+  double threshold = 0;
 };
 
-// Sums of the magnitudes up to and above the threshold.
 template <class V>
-[[gnu::always_inline]] inline SplitSums split_sums(const float* values, int64_t length,
-                                                   float threshold) {
-  const auto limit = V::broadcast(threshold);
-  auto low = V::zero_sums();
-  auto high = V::zero_sums();
-  int64_t count = 0;
+[[gnu::always_inline]] inline void lloyd_step(const float* values, int64_t length,
+                                              TwoLevelFit& fit) {
+  const auto limit = V::broadcast(float_below(fit.threshold));
+  auto sums = V::zero_sums();
+  int64_t above = 0;
   int64_t i = 0;
   for (; i + kLanes <= length; i += kLanes) {
-    count += V::accumulate_split(low, high, V::magnitude(V::load(values + i)), limit);
+    above += V::accumulate_above(sums, V::magnitude(V::load(values + i)), limit);
   }
   if (i < length) {
-    const auto magnitude = V::magnitude(V::load_part(values + i, length - i));
-    count += V::accumulate_split(low, high, magnitude, limit);
+    above += V::accumulate_above(sums, V::magnitude(V::load_part(values + i, length - i)), limit);
   }
-  return {V::total(low), V::total(high), count};
+  if (above > 0) {
+    const double high_sum = V::total(sums);
+    const double low_sum = fit.total - high_sum;
+    fit.low = (low_sum > 0 ? low_sum : 0) / static_cast<double>(length - above);
+    fit.high = high_sum / static_cast<double>(above);
+    fit.threshold = (fit.low + fit.high) / 2;
+  }
 }
 
-struct TwoLevels {
-  uint32_t low = 0;
-  uint32_t high = 0;
-};
-
-// As fit_two_levels() in levels.cc.
-template <class V>
-[[gnu::always_inline]] inline TwoLevels lloyd_levels(const float* values, int64_t length,
-                                                     double mean) {
-  double low = mean;
-  double high = mean;
-  double threshold = 1.23 * mean;
-  for (int step = 0; step <= 3; ++step) {
-    const SplitSums sums = split_sums<V>(values, length, float_below(threshold));
-    if (sums.high_count == 0) {
-      break;
-    }
-    low = sums.low / static_cast<double>(length - sums.high_count);
-    high = sums.high / static_cast<double>(sums.high_count);
-    threshold = (low + high) / 2;
+template <class V, bool kSum>
+[[gnu::always_inline]] inline void put_two_levels(const EncodeRun& run, const Tile& tile,
+                                                  int64_t group, float level_middle,
+                                                  CodeSink& sink) {
+  const int64_t begin = group * run.length;
+  const float* values = run.values + begin;
+  const auto middle = V::broadcast(level_middle);
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= run.length; i += 2 * kLanes) {
+    fetch_ahead<kSum>(run, begin + i, tile.ahead);
+    fetch_ahead<kSum>(run, begin + i + kLanes, tile.ahead);
+    const uint64_t first = V::two_bit_codes(V::load(values + i), middle);
+    const uint64_t second = V::two_bit_codes(V::load(values + i + kLanes), middle);
+    put_code_bits(sink, first | second << 32, 64);
   }
-  return {nearest_scale(low), nearest_scale(high)};
+  if (i + kLanes <= run.length) {
+    put_code_bits(sink, V::two_bit_codes(V::load(values + i), middle), 32);
+    i += kLanes;
+  }
+  if (const int64_t rest = run.length - i; rest > 0) {
+    put_code_bits(sink, V::two_bit_codes(V::load_part(values + i, rest), middle),
+                  static_cast<int>(2 * rest));
+  }
 }
 
 template <class V, bool kSum>
 bool encode_two_levels(const EncodeRun& run, CodeSink& sink) {
+  TwoLevelFit fits[kTileFits];
   CodeSink codes = sink;
-  for (int64_t g = 0; g < run.groups; ++g) {
-    const double total = sum_of_magnitudes<V, kSum>(run, g * run.length, run.length);
-    if (!(total <= kDoubleMax)) {
-      return false;
+  const int64_t tile_groups = groups_per_tile(run.length, kTileFits);
+  for (int64_t first = 0; first < run.groups; first += tile_groups) {
+    const Tile tile = tile_at(run, first, tile_groups);
+    for (int64_t g = 0; g < tile.count; ++g) {
+      const double total = sum_of_magnitudes<V, kSum>(run, (first + g) * run.length, run.length);
+      if (!(total <= kDoubleMax)) {
+        return false;
+      }
+      const double mean = total / static_cast<double>(run.length);
+      fits[g] = {.total = total, .low = mean, .high = mean, .threshold = 1.23 * mean};
     }
-    const float* values = run.values + g * run.length;
-    const TwoLevels levels =
-        lloyd_levels<V>(values, run.length, total / static_cast<double>(run.length));
-    store_scale(levels.low, run.scales + 4 * g);
-    store_scale(levels.high, run.scales + 4 * g + 2);
-    const auto middle =
-        V::broadcast(float_below((static_cast<double>(float_of(levels.low << 16)) +
-                                  static_cast<double>(float_of(levels.high << 16))) /
-                                 2));
-    int64_t i = 0;
-    for (; i + 2 * kLanes <= run.length; i += 2 * kLanes) {
-      const uint64_t first = V::two_bit_codes(V::load(values + i), middle);
-      const uint64_t second = V::two_bit_codes(V::load(values + i + kLanes), middle);
-      put_code_bits(codes, first | second << 32, 64);
+    for (int step = 0; step <= 3; ++step) {
+      for (int64_t g = 0; g < tile.count; ++g) {
+        lloyd_step<V>(run.values + (first + g) * run.length, run.length, fits[g]);
+      }
     }
-    if (i + kLanes <= run.length) {
-      put_code_bits(codes, V::two_bit_codes(V::load(values + i), middle), 32);
-      i += kLanes;
-    }
-    if (const int64_t rest = run.length - i; rest > 0) {
-      put_code_bits(codes, V::two_bit_codes(V::load_part(values + i, rest), middle),
-                    static_cast<int>(2 * rest));
+    for (int64_t g = 0; g < tile.count; ++g) {
+      const uint32_t low = nearest_scale(fits[g].low);
+      const uint32_t high = nearest_scale(fits[g].high);
+      store_scale(low, run.scales + 4 * (first + g));
+      store_scale(high, run.scales + 4 * (first + g) + 2);
+      const double sum =
+          static_cast<double>(float_of(low << 16)) + static_cast<double>(float_of(high << 16));
+      put_two_levels<V, kSum>(run, tile, first + g, float_below(sum / 2), codes);
     }
   }
   sink = codes;
@@ -417,15 +460,27 @@ bool decode_two_levels(const DecodeRun& run, CodeSource& source) {
 template <class V, bool kSum>
 bool encode_float32(const EncodeRun& run, CodeSink& sink) {
   const int64_t end = run.groups * run.length;
-  for (int64_t begin = 0; begin < end; begin += kTileValues) {
-    const int64_t length = end - begin < kTileValues ? end - begin : kTileValues;
-    if (largest_magnitude<V, kSum>(run, begin, length) >= kInfinityBits) {
+  auto largest = V::zero_ints();
+  int64_t i = 0;
+  while (i + kLanes <= end) {
+    // Now and then a look, so that not much of `sum` behind the first bad value is touched.
+    const int64_t stop = end - i < kTileValues ? end - kLanes : i + kTileValues - kLanes;
+    for (; i <= stop; i += kLanes) {
+      const auto x = take<V, kSum>(run, i);
+      largest = V::max(largest, V::magnitude_bits(x));
+      V::store_unaligned(sink.out + 4 * i, x);
+    }
+    if (V::largest(largest) >= kInfinityBits) {
       return false;
     }
-    __builtin_memcpy(sink.out, run.values + begin, static_cast<size_t>(length) * sizeof(float));
-    sink.out += length * static_cast<int64_t>(sizeof(float));
   }
-  return true;
+  if (i < end) {
+    const auto x = take_part<V, kSum>(run, i, end - i);
+    largest = V::max(largest, V::magnitude_bits(x));
+    __builtin_memcpy(sink.out + 4 * i, run.values + i, static_cast<size_t>(4 * (end - i)));
+  }
+  sink.out += 4 * end;
+  return V::largest(largest) < kInfinityBits;
 }
 
 template <class V, bool kAdd>
