@@ -2,9 +2,9 @@
 //
 //   d  elements    k  kept    t  threshold    |x|  magnitude: the bits of x without its sign
 //
-// Exact selection needs no second pass and no histogram of all elements. A sample of every 64th
-// element gives a t that a little more than k elements are likely to reach; the pass collects
-// those, and the k largest of them are the k largest of all. Where the sample misleads:
+// Exact selection needs no second pass and no histogram of all elements. A sample of one
+// element in 128 gives a t that a little more than k elements are likely to reach; the pass
+// collects those, and the k largest of them are the k largest of all. Where the sample misleads:
 //   too many reach t  whenever 2 k or more are collected, all but the k largest are dropped, and
 //                     t rises to the next magnitude above the smallest kept one: from then on an
 //                     equal one, having a higher index, loses. So memory is O(k) whatever comes.

@@ -13,6 +13,14 @@ struct Lanes {
   size_t count;
 };
 
+// Fetches what comes a page later. The loops have too many instructions per line for the machine to
+// look that far ahead by itself.
+inline void prefetch(const float* from) {
+  constexpr uintptr_t kAheadBytes = 4096;
+  const uintptr_t at = reinterpret_cast<uintptr_t>(from) + kAheadBytes;
+  _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T0);
+}
+
 // Lane numbers of the set bits of `taken`, in order; there is no compress instruction. The bits are
 // spread to bytes, the numbers 0..7 are picked from bytes by them, and bytes become lanes.
 inline __m256i lanes_of(uint32_t taken) {
@@ -29,11 +37,20 @@ inline void append(__m256 x, uint32_t valid, Lanes& lanes, const SelectOutput& o
   const __m256i above = _mm256_cmpgt_epi32(magnitude, lanes.below);
   const uint32_t taken =
       static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(above))) & valid;
+  const auto count = static_cast<size_t>(_mm_popcnt_u32(taken));
   const __m256i order = lanes_of(taken);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out.positions + lanes.count),
-                      _mm256_permutevar8x32_epi32(lanes.positions, order));
-  _mm256_storeu_ps(out.values + lanes.count, _mm256_permutevar8x32_ps(x, order));
-  lanes.count += static_cast<size_t>(_mm_popcnt_u32(taken));
+  const __m256i positions = _mm256_permutevar8x32_epi32(lanes.positions, order);
+  const __m256 values = _mm256_permutevar8x32_ps(x, order);
+  // Nearly always a half is enough, and a short write seldom crosses a cache line.
+  if (count > 4) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out.positions + lanes.count), positions);
+    _mm256_storeu_ps(out.values + lanes.count, values);
+  } else {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out.positions + lanes.count),
+                     _mm256_castsi256_si128(positions));
+    _mm_storeu_ps(out.values + lanes.count, _mm256_castps256_ps128(values));
+  }
+  lanes.count += count;
   lanes.positions = _mm256_add_epi32(lanes.positions, _mm256_set1_epi32(8));
 }
 
@@ -69,6 +86,7 @@ void select_block_avx2(const SelectBlock& in, SelectOutput& out) {
   const uint32_t valid_bits = (1U << rest) - 1;
   if (in.v == nullptr) {
     for (size_t i = 0; i < whole; i += 8) {
+      prefetch(in.a + i);
       append(_mm256_loadu_ps(in.a + i), 0xFF, lanes, out);
     }
     if (rest != 0) {
@@ -76,6 +94,8 @@ void select_block_avx2(const SelectBlock& in, SelectOutput& out) {
     }
   } else {
     for (size_t i = 0; i < whole; i += 8) {
+      prefetch(in.a + i);
+      prefetch(in.v + i);
       const __m256 decayed = _mm256_mul_ps(decay, _mm256_loadu_ps(in.a + i));
       const __m256 x = _mm256_add_ps(decayed, _mm256_loadu_ps(in.v + i));
       _mm256_storeu_ps(in.sum + i, x);
