@@ -1,7 +1,6 @@
 #include "common/compress/select.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <functional>
 
@@ -9,10 +8,6 @@
 
 namespace laconic::compress {
 namespace {
-
-uint32_t magnitude_bits(float x) {
-  return std::bit_cast<uint32_t>(x) & kMagnitudeMask;
-}
 
 // A bucket, and how many elements it must give beside all those of higher buckets.
 struct Cut {
@@ -49,20 +44,6 @@ void prefetch_run(std::span<const float> in, size_t at) {
   }
 }
 
-using SelectFunction = void (*)(const SelectBlock&, SelectOutput&);
-
-SelectFunction select_function() {
-  switch (simd_level()) {
-    case SimdLevel::kAvx512:
-      return select_block_avx512;
-    case SimdLevel::kAvx2:
-      return select_block_avx2;
-    case SimdLevel::kScalar:
-      break;
-  }
-  return select_block_scalar;
-}
-
 }  // namespace
 
 std::vector<uint32_t> select_top_k(std::span<const float> in, int64_t k) {
@@ -93,21 +74,6 @@ std::vector<uint32_t> select_top_k(std::span<const float> in, int64_t k) {
   return positions;
 }
 
-void select_block_scalar(const SelectBlock& in, SelectOutput& out) {
-  for (size_t i = 0; i < in.count; ++i) {
-    float x = in.a[i];
-    if (in.v != nullptr) {
-      x = in.decay * x + in.v[i];
-      in.sum[i] = x;
-    }
-    const uint32_t bits = magnitude_bits(x);
-    out.largest = std::max(out.largest, bits);
-    out.positions[out.count] = in.first_position + static_cast<uint32_t>(i);
-    out.values[out.count] = x;
-    out.count += bits >= in.threshold ? 1 : 0;
-  }
-}
-
 void TopKSelector::reserve(size_t candidates) {
   const size_t room = candidates + kSelectSlack;
   if (positions_.size() < room) {
@@ -119,7 +85,7 @@ void TopKSelector::reserve(size_t candidates) {
 }
 
 bool TopKSelector::collect(const SelectSource& source, uint32_t threshold, int64_t k) {
-  const SelectFunction select = select_function();
+  const SelectBlockFunction select = select_block_function(simd_level());
   const auto kept = static_cast<size_t>(k);
   const size_t full = std::max(2 * kept, kept + kSelectBlock);
   reserve(full + kSelectBlock);

@@ -12,11 +12,12 @@
 // An earlier round's t takes the place of the sample where it may (select_above()).
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <span>
 #include <vector>
 
-#include "common/compress/select_block.h"
+#include "common/compress/select_kernels.h"
 
 namespace laconic::compress {
 
@@ -29,6 +30,11 @@ namespace laconic::compress {
 // Cost: three passes over `in`, 0.75 MiB of counters.
 // Source: Stich, Cordonnier, Jaggi, "Sparsified SGD with Memory", NeurIPS 2018.
 std::vector<uint32_t> select_top_k(std::span<const float> in, int64_t k);
+
+// Magnitude bits of x (select_kernels.h).
+inline uint32_t magnitude_bits(float x) {
+  return std::bit_cast<uint32_t>(x) & kMagnitudeMask;
+}
 
 // The k-th largest of some magnitudes, and how many of those equal to it are among the k.
 struct KthMagnitude {

@@ -15,7 +15,7 @@ namespace {
 constexpr int32_t kRoundsPerExact = 32;
 
 // Elements between a scattered write and the line fetched for a later one.
-constexpr size_t kScatterAhead = 24;
+constexpr size_t kScatterAhead = 64;
 
 // What one encode or decode needs, O(k), kept by the thread for the next one.
 struct Scratch {

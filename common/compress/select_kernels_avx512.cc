@@ -7,7 +7,7 @@
 #include <immintrin.h>
 #pragma GCC diagnostic pop
 
-#include "common/compress/select_block.h"
+#include "common/compress/select_kernels.h"
 
 namespace laconic::compress {
 namespace {

@@ -1,11 +1,14 @@
 // The one pass over memory of top-k: optionally a <- decay a + v, and in the same loop the elements
 // at or above a threshold. select.h has the algorithm; this is its inner loop, three times.
 //
-// Plain structs only: select_avx2.cc and select_avx512.cc include this (simd.h says why).
+// Plain structs only: select_kernels_avx2.cc and select_kernels_avx512.cc include this (simd.h says
+// why).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+
+#include "common/compress/simd.h"
 
 namespace laconic::compress {
 
@@ -39,8 +42,12 @@ struct SelectOutput {
   uint32_t largest = 0;           // grows to the largest magnitude bits seen, selected or not
 };
 
+// Specification: a plain loop. The three of them give the same bits.
 void select_block_scalar(const SelectBlock& in, SelectOutput& out);
 void select_block_avx2(const SelectBlock& in, SelectOutput& out);
 void select_block_avx512(const SelectBlock& in, SelectOutput& out);
+
+using SelectBlockFunction = void (*)(const SelectBlock&, SelectOutput&);
+SelectBlockFunction select_block_function(SimdLevel level);
 
 }  // namespace laconic::compress

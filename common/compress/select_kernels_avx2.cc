@@ -1,6 +1,6 @@
 #include <immintrin.h>
 
-#include "common/compress/select_block.h"
+#include "common/compress/select_kernels.h"
 
 namespace laconic::compress {
 namespace {
