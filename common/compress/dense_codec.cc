@@ -1,5 +1,7 @@
 #include "common/compress/dense_codec.h"
 
+#include <algorithm>
+
 #include "common/compress/input_check.h"
 #include "common/core/status_macros.h"
 
@@ -31,11 +33,14 @@ std::vector<int64_t> group_ends(const core::CodecSpec& spec, const core::Layout&
 DenseCodec::DenseCodec(const core::CodecSpec& spec, const core::Layout& layout)
     : coder_(core::value_code(spec), group_ends(spec, layout)) {}
 
-absl::StatusOr<std::vector<uint8_t>> DenseCodec::encode(std::span<const float> in) const {
-  LACONIC_RETURN_IF_ERROR(check_input(in, elements()));
+absl::StatusOr<size_t> DenseCodec::encode(std::span<const float> a, EncodeState& /*state*/,
+                                          std::span<uint8_t> out) const {
+  LACONIC_RETURN_IF_ERROR(check_input(a, elements()));
+  LACONIC_RETURN_IF_ERROR(check_payload_room(out, payload_bytes_max()));
   std::vector<uint8_t> payload;
-  coder_.encode(in, payload);
-  return payload;
+  coder_.encode(a, payload);
+  std::copy(payload.begin(), payload.end(), out.begin());
+  return payload.size();
 }
 
 absl::Status DenseCodec::decode(std::span<const uint8_t> payload, std::span<float> out) const {

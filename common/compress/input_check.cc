@@ -39,4 +39,12 @@ absl::Status check_output(std::span<const float> out, int64_t elements) {
   return absl::OkStatus();
 }
 
+absl::Status check_payload_room(std::span<const uint8_t> out, int64_t bytes) {
+  if (static_cast<int64_t>(out.size()) < bytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("encode: room for ", out.size(), " bytes, a payload may need ", bytes));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace laconic::compress

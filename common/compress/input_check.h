@@ -18,4 +18,7 @@ absl::Status check_input(std::span<const float> in, int64_t elements);
 // Errors: InvalidArgument if `out` does not have `elements` elements.
 absl::Status check_output(std::span<const float> out, int64_t elements);
 
+// Errors: InvalidArgument if `out` is shorter than `bytes`.
+absl::Status check_payload_room(std::span<const uint8_t> out, int64_t bytes);
+
 }  // namespace laconic::compress

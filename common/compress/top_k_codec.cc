@@ -68,8 +68,10 @@ TopKCodec::TopKCodec(const core::CodecSpec& spec, const core::Layout& layout)
       coder_(core::value_code(spec),
              even_groups(core::kept_elements(spec.density, elements_), core::kTopKGroup)) {}
 
-absl::StatusOr<std::vector<uint8_t>> TopKCodec::encode(std::span<const float> in) const {
+absl::StatusOr<size_t> TopKCodec::encode(std::span<const float> in, EncodeState& /*state*/,
+                                         std::span<uint8_t> out) const {
   LACONIC_RETURN_IF_ERROR(check_input(in, elements_));
+  LACONIC_RETURN_IF_ERROR(check_payload_room(out, payload_bytes_max_));
   const std::vector<uint32_t> positions = select_top_k(in, coder_.values());
   std::vector<float> values;
   values.reserve(positions.size());
@@ -80,7 +82,8 @@ absl::StatusOr<std::vector<uint8_t>> TopKCodec::encode(std::span<const float> in
   payload.reserve(static_cast<size_t>(payload_bytes_max_));
   encode_positions(positions, elements_, payload);
   coder_.encode(values, payload);
-  return payload;
+  std::copy(payload.begin(), payload.end(), out.begin());
+  return payload.size();
 }
 
 absl::Status TopKCodec::decode(std::span<const uint8_t> payload, std::span<float> out) const {
