@@ -36,13 +36,13 @@ Part part_of(size_t elements, int rank, int world_size) {
 
 // Floats travel as they lie in memory; every machine this builds on is little-endian.
 Payload to_payload(std::span<const float> values) {
-  auto bytes = std::make_shared<std::vector<uint8_t>>(values.size_bytes());
+  const auto bytes = std::make_shared<core::ByteBuffer>(values.size_bytes());
   if (!values.empty()) {
     std::memcpy(bytes->data(), values.data(), values.size_bytes());
   }
-  return {bytes, 0, bytes->size()};
+  return Payload(bytes);
 }
-float float_at(const std::vector<uint8_t>& bytes, size_t index) {
+float float_at(const core::ByteBuffer& bytes, size_t index) {
   float value = 0;
   std::memcpy(&value, bytes.data() + index * sizeof(float), sizeof(float));
   return value;
@@ -78,21 +78,24 @@ absl::Status check_place(const FrameHeader& got, const FrameHeader& ours) {
 Communicator::Communicator(Transport& transport, uint64_t generation, absl::Duration deadline)
     : transport_(transport), generation_(generation), deadline_(deadline) {}
 
-absl::StatusOr<std::vector<std::vector<uint8_t>>> Communicator::all_gather(
-    std::vector<uint8_t> payload, int64_t payload_bytes_max, const OpTag& tag) {
-  if (static_cast<int64_t>(payload.size()) > payload_bytes_max) {
-    return absl::InvalidArgumentError(absl::StrCat("all_gather: payload of ", payload.size(),
+absl::StatusOr<std::vector<Payload>> Communicator::all_gather(const Payload& payload,
+                                                              int64_t payload_bytes_max,
+                                                              const OpTag& tag) {
+  if (static_cast<int64_t>(payload.size) > payload_bytes_max) {
+    return absl::InvalidArgumentError(absl::StrCat("all_gather: payload of ", payload.size,
                                                    " bytes, the limit is ", payload_bytes_max));
   }
-  const auto shared = std::make_shared<const std::vector<uint8_t>>(std::move(payload));
   Exchange exchange;
   exchange.header = start(FrameKind::kPayload, tag);
-  exchange.outgoing.assign(at(world_size()), Payload{shared, 0, shared->size()});
-  exchange.incoming.assign(at(world_size()), Incoming{.bytes_max = payload_bytes_max});
+  exchange.outgoing.assign(at(world_size()), payload);
+  exchange.incoming.resize(at(world_size()));
+  for (Incoming& in : exchange.incoming) {
+    in.bytes_max = payload_bytes_max;
+  }
   LACONIC_RETURN_IF_ERROR(run(exchange));
-  std::vector<std::vector<uint8_t>> all;
+  std::vector<Payload> all(at(world_size()));
   for (int r = 0; r < world_size(); ++r) {
-    all.push_back(r == rank() ? *shared : std::move(exchange.incoming[at(r)].bytes));
+    all[at(r)] = r == rank() ? payload : Payload(exchange.incoming[at(r)].bytes);
   }
   return all;
 }
@@ -118,7 +121,7 @@ absl::Status Communicator::all_reduce_mean(std::span<float> in_out, const OpTag&
   for (size_t i = 0; i < mean.size(); ++i) {
     double sum = 0;
     for (int r = 0; r < world_size(); ++r) {
-      sum += r == rank() ? in_out[own.begin + i] : float_at(scatter.incoming[at(r)].bytes, i);
+      sum += r == rank() ? in_out[own.begin + i] : float_at(*scatter.incoming[at(r)].bytes, i);
     }
     mean[i] = static_cast<float>(sum / world_size());
   }
@@ -126,8 +129,8 @@ absl::Status Communicator::all_reduce_mean(std::span<float> in_out, const OpTag&
   LACONIC_RETURN_IF_ERROR(run(gather));
   std::copy(mean.begin(), mean.end(), in_out.begin() + static_cast<std::ptrdiff_t>(own.begin));
   for (int r = 0; r < world_size(); ++r) {
-    const std::vector<uint8_t>& bytes = gather.incoming[at(r)].bytes;
-    if (r != rank() && !bytes.empty()) {
+    const core::ByteBuffer& bytes = *gather.incoming[at(r)].bytes;
+    if (r != rank() && bytes.size() > 0) {
       std::memcpy(in_out.data() + part_of(in_out.size(), r, world_size()).begin, bytes.data(),
                   bytes.size());
     }
@@ -176,7 +179,9 @@ absl::Status Communicator::run(Exchange& exchange) {
   int64_t sent = 0;
   for (int64_t tile = 0; tile < tiles; ++tile) {
     for (; sent < std::min(tiles, tile + kTilesAhead); ++sent) {
-      LACONIC_RETURN_IF_ERROR(send_tile(exchange, sent));
+      if (absl::Status status = send_tile(exchange, sent); !status.ok()) {
+        return status;
+      }
     }
     LACONIC_RETURN_IF_ERROR(receive_tile(exchange, tile));
     for (const Incoming& in : exchange.incoming) {
@@ -195,9 +200,8 @@ absl::Status Communicator::send_tile(const Exchange& exchange, int64_t tile) {
     if (tile >= tile_count(total)) {
       continue;
     }
-    Frame frame{exchange.header, payload};
-    frame.payload.offset += static_cast<size_t>(tile * kFramePayloadBytesMax);
-    frame.payload.size = static_cast<size_t>(tile_bytes(total, tile));
+    Frame frame{exchange.header, payload.slice(static_cast<size_t>(tile * kFramePayloadBytesMax),
+                                               static_cast<size_t>(tile_bytes(total, tile)))};
     frame.header.to_rank = static_cast<uint16_t>(to);
     frame.header.tile = static_cast<uint32_t>(tile);
     frame.header.payload_bytes_total = static_cast<uint64_t>(total);
@@ -270,9 +274,11 @@ absl::Status Communicator::accept(const Exchange& exchange, const Frame& frame, 
         absl::StrCat("from rank ", frame.header.from_rank, ": ", status.message()));
   }
   in.total = total;
-  in.bytes.reserve(static_cast<size_t>(total));
+  in.bytes->resize(static_cast<size_t>(total));
   const std::span<const uint8_t> bytes = frame.payload.bytes();
-  in.bytes.insert(in.bytes.end(), bytes.begin(), bytes.end());
+  if (!bytes.empty()) {
+    std::memcpy(in.bytes->data() + tile * kFramePayloadBytesMax, bytes.data(), bytes.size());
+  }
   return absl::OkStatus();
 }
 

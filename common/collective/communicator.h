@@ -37,8 +37,7 @@ class Communicator {
   int world_size() const { return transport_.world_size(); }
 
   // Gathers one payload from every rank; their sizes may differ. payload_bytes_max bounds what a
-  // peer may send; checked before allocation. The payload is handed over, not copied, on its way
-  // out.
+  // peer may send; checked before allocation. The payload is not copied on its way out.
   //
   //   returns  [P] payloads in rank order, own one included
   //
@@ -48,9 +47,8 @@ class Communicator {
   // previous digest or place in the sequence differs from ours, Aborted if a peer is in a later
   // generation, InvalidArgument if `payload` is longer than the bound. Frames of earlier
   // generations are dropped and counted.
-  absl::StatusOr<std::vector<std::vector<uint8_t>>> all_gather(std::vector<uint8_t> payload,
-                                                               int64_t payload_bytes_max,
-                                                               const OpTag& tag);
+  absl::StatusOr<std::vector<Payload>> all_gather(const Payload& payload, int64_t payload_bytes_max,
+                                                  const OpTag& tag);
 
   // Replaces `in_out` ([d] f32, any d) by its mean over the ranks, bit-identical on all: rank r
   // sums the r-th part in rank order in double and sends the float result to all. `in_out` is
@@ -77,7 +75,7 @@ class Communicator {
  private:
   // What one peer sends in one exchange, as far as it has come.
   struct Incoming {
-    std::vector<uint8_t> bytes = {};
+    std::shared_ptr<core::ByteBuffer> bytes = std::make_shared<core::ByteBuffer>();
     int64_t total = -1;  // Unknown before the first tile.
     int64_t bytes_max = 0;
     bool exact = false;  // total must be bytes_max.

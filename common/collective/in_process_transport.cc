@@ -46,10 +46,10 @@ void corrupt(Message& message, size_t byte) {
     message.payload.size -= message.payload.size > 0 ? 1 : 0;
     return;
   }
-  auto copy = std::make_shared<std::vector<uint8_t>>(message.payload.bytes().begin(),
-                                                     message.payload.bytes().end());
-  (*copy)[at] ^= 1;
-  message.payload = Payload{copy, 0, copy->size()};
+  const std::span<const uint8_t> bytes = message.payload.bytes();
+  std::vector<uint8_t> copy(bytes.begin(), bytes.end());
+  copy[at] ^= 1;
+  message.payload = Payload(std::move(copy));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <grpcpp/support/slice.h>
 
 #include <array>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -20,12 +21,11 @@ grpc::ByteBuffer to_message(const Frame& frame) {
   if (frame.payload.size == 0) {
     return grpc::ByteBuffer(slices.data(), 1);
   }
-  auto* keep = new std::shared_ptr<const std::vector<uint8_t>>(frame.payload.owner);
+  auto* keep = new std::shared_ptr<const void>(frame.payload.owner);
   // gRPC's slices point to non-const bytes but do not write to them.
   slices[1] = grpc::Slice(
-      const_cast<uint8_t*>(frame.payload.data()), frame.payload.size,
-      [](void* kept) { delete static_cast<std::shared_ptr<const std::vector<uint8_t>>*>(kept); },
-      keep);
+      const_cast<uint8_t*>(frame.payload.data), frame.payload.size,
+      [](void* kept) { delete static_cast<std::shared_ptr<const void>*>(kept); }, keep);
   return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
@@ -41,16 +41,16 @@ absl::StatusOr<Frame> to_frame(const grpc::ByteBuffer& message) {
     return absl::DataLossError("frame: message cannot be read");
   }
   // The header counts as the buffer's first bytes, so that the payload is copied once.
-  auto bytes = std::make_shared<std::vector<uint8_t>>();
-  bytes->reserve(static_cast<size_t>(length));
+  auto bytes = std::make_shared<core::ByteBuffer>(static_cast<size_t>(length));
+  size_t at = 0;
   for (const grpc::Slice& slice : slices) {
-    bytes->insert(bytes->end(), slice.begin(), slice.end());
+    std::memcpy(bytes->data() + at, slice.begin(), slice.size());
+    at += slice.size();
   }
   constexpr size_t kHeader = static_cast<size_t>(kFrameHeaderBytes);
   LACONIC_ASSIGN_OR_RETURN(const FrameHeader header,
-                           decode_frame_header(std::span(*bytes).first(kHeader)));
-  const size_t payload_size = bytes->size() - kHeader;
-  return Frame{header, Payload{std::move(bytes), kHeader, payload_size}};
+                           decode_frame_header(bytes->bytes().first(kHeader)));
+  return Frame{header, Payload(bytes).slice(kHeader, bytes->size() - kHeader)};
 }
 
 // True for codes with which a peer answers, as opposed to those of a broken connection.

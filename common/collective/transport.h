@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/collective/frame.h"
+#include "common/core/byte_buffer.h"
 
 namespace laconic::collective {
 
@@ -22,14 +23,20 @@ struct ByteCounts {
   int64_t payload_received = 0;
 };
 
-// The bytes of a frame's payload: a slice of a buffer that the frame keeps alive.
+// Bytes to send or received: a slice of memory that stays for as long as somebody holds it.
 struct Payload {
-  std::shared_ptr<const std::vector<uint8_t>> owner;
-  size_t offset = 0;
+  std::shared_ptr<const void> owner;
+  const uint8_t* data = nullptr;
   size_t size = 0;
 
-  const uint8_t* data() const { return owner == nullptr ? nullptr : owner->data() + offset; }
-  std::span<const uint8_t> bytes() const { return {data(), size}; }
+  Payload() = default;
+  // Takes the bytes over.
+  explicit Payload(std::vector<uint8_t> bytes);
+  explicit Payload(std::shared_ptr<const core::ByteBuffer> buffer);
+
+  std::span<const uint8_t> bytes() const { return {data, size}; }
+  // offset + count <= size.
+  Payload slice(size_t offset, size_t count) const;
 };
 
 struct Frame {

@@ -67,6 +67,36 @@ absl::Status check_top_k(const CodecSpec& spec) {
 
 }  // namespace
 
+absl::StatusOr<size_t> Codec::encode_sum(std::span<const float> v, float decay, std::span<float> a,
+                                         EncodeState& state, std::span<uint8_t> out) const {
+  if (v.size() != a.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("encode: ", v.size(), " elements to add to ", a.size()));
+  }
+  for (size_t i = 0; i < a.size(); ++i) {
+    a[i] = decay * a[i] + v[i];
+  }
+  return encode(a, state, out);
+}
+
+absl::Status Codec::decode_add(std::span<const uint8_t> payload, float sign,
+                               std::span<float> sum) const {
+  std::vector<float> decoded(sum.size());
+  LACONIC_RETURN_IF_ERROR(decode(payload, decoded));
+  for (size_t i = 0; i < sum.size(); ++i) {
+    sum[i] += sign * decoded[i];
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<uint8_t>> Codec::encode(std::span<const float> a) const {
+  std::vector<uint8_t> payload(static_cast<size_t>(payload_bytes_max()));
+  EncodeState state;
+  LACONIC_ASSIGN_OR_RETURN(const size_t bytes, encode(a, state, payload));
+  payload.resize(bytes);
+  return payload;
+}
+
 absl::StatusOr<std::unique_ptr<Codec>> make_codec(const CodecSpec& spec,
                                                   const core::Layout& layout) {
   LACONIC_RETURN_IF_ERROR(check_layout(layout));

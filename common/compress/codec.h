@@ -1,6 +1,7 @@
 // Turns a vector of d float32 into few bytes and back. The byte layout is docs/wire-format.md.
 //
 //   d  elements of the vector    k  elements kept    b  bits per value
+//   a  the vector to encode      Q  encode           D  decode
 //
 // The scalar code behind this interface is the specification: faster versions must make the same
 // bytes.
@@ -18,6 +19,17 @@
 
 namespace laconic::compress {
 
+// What the sender of a vector remembers from one encode to the next; receivers never need it. One
+// per vector that is sent; a new one is right for the first. Cheap to copy: a rollback restores it.
+struct EncodeState {
+  // Of the round, equal on all ranks, set by the caller: random positions, stochastic rounding.
+  uint64_t seed = 0;
+  // top-k: magnitude above which the last round's elements were kept; 0 asks for an exact
+  // selection.
+  float threshold = 0;
+  int32_t threshold_age = 0;  // rounds since it was exact
+};
+
 // Stateless after construction; may be used by several threads at once.
 class Codec {
  public:
@@ -29,14 +41,32 @@ class Codec {
   // Largest payload encode() can make; exact when fixed_size().
   virtual int64_t payload_bytes_max() const = 0;
   virtual bool fixed_size() const = 0;
+  // What a payload is likely to have; for planning.
+  virtual int64_t payload_bytes_expected() const { return payload_bytes_max(); }
 
-  // Encodes `in`.
+  // E D(Q(a)) = a over the seeds.
+  virtual bool unbiased() const { return false; }
+  // Payloads of ranks that encode with equal seeds hold values of the same positions at the same
+  // scale, so the sum of the decoded values is the decoded sum: float32 values at the end of the
+  // payload may be added up on the way.
+  virtual bool additive() const { return false; }
+
+  // Encodes `a`.
   //
-  //   in       [d] f32
-  //   returns  payload, at most payload_bytes_max() bytes; equal input gives equal bytes
+  //   a        [d] f32
+  //   out      [payload_bytes_max()], overwritten; unspecified behind the returned size
+  //   returns  bytes of the payload; equal `a` and state give equal bytes
   //
-  // Errors: InvalidArgument if `in` has the wrong length or holds a NaN or an infinity.
-  virtual absl::StatusOr<std::vector<uint8_t>> encode(std::span<const float> in) const = 0;
+  // Errors: InvalidArgument if a length is wrong or `a` holds a NaN or an infinity.
+  virtual absl::StatusOr<size_t> encode(std::span<const float> a, EncodeState& state,
+                                        std::span<uint8_t> out) const = 0;
+
+  // a <- decay a + v, then encode(a): the start of error feedback, in as few passes as it takes.
+  // Each product and sum is rounded to float32; no fused multiply-add. v: [d] f32.
+  // Errors: as encode; `a` is unspecified then.
+  virtual absl::StatusOr<size_t> encode_sum(std::span<const float> v, float decay,
+                                            std::span<float> a, EncodeState& state,
+                                            std::span<uint8_t> out) const;
 
   // Decodes a payload from a peer, which may be hostile: every length is checked before anything is
   // written.
@@ -46,6 +76,14 @@ class Codec {
   // Errors: DataLoss with the reason if the payload's size, counts, positions, scales or unused
   // bits are not such as encode() makes; InvalidArgument if `out` has the wrong length.
   virtual absl::Status decode(std::span<const uint8_t> payload, std::span<float> out) const = 0;
+
+  // sum <- sum + sign D(payload), one rounding per element. sign: 1 or -1.
+  // Errors: as decode; `sum` is unspecified then.
+  virtual absl::Status decode_add(std::span<const uint8_t> payload, float sign,
+                                  std::span<float> sum) const;
+
+  // For tests and small vectors: encode() with a new state into a vector of its own.
+  absl::StatusOr<std::vector<uint8_t>> encode(std::span<const float> a) const;
 };
 
 // Makes the codec that `spec` names for vectors of the given layout.

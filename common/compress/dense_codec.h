@@ -15,8 +15,14 @@ class DenseCodec final : public Codec {
   int64_t elements() const override { return coder_.values(); }
   int64_t payload_bytes_max() const override { return coder_.bytes(); }
   bool fixed_size() const override { return true; }
-  absl::StatusOr<std::vector<uint8_t>> encode(std::span<const float> in) const override;
+  using Codec::encode;
+  absl::StatusOr<size_t> encode(std::span<const float> a, EncodeState& state,
+                                std::span<uint8_t> out) const override;
+  absl::StatusOr<size_t> encode_sum(std::span<const float> v, float decay, std::span<float> a,
+                                    EncodeState& state, std::span<uint8_t> out) const override;
   absl::Status decode(std::span<const uint8_t> payload, std::span<float> out) const override;
+  absl::Status decode_add(std::span<const uint8_t> payload, float sign,
+                          std::span<float> sum) const override;
 
  private:
   ValueCoder coder_;

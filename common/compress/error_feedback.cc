@@ -1,68 +1,69 @@
 #include "common/compress/error_feedback.h"
 
+#include <algorithm>
 #include <cmath>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/compress/input_check.h"
+#include "common/compress/squared_norm.h"
 #include "common/core/status_macros.h"
 
 namespace laconic::compress {
-namespace {
-
-double squared_norm(std::span<const float> values) {
-  double sum = 0;
-  for (const float x : values) {
-    sum += static_cast<double>(x) * static_cast<double>(x);
-  }
-  return sum;
-}
-
-}  // namespace
 
 ErrorFeedback::ErrorFeedback(const Codec& codec, bool enabled, double decay)
     : codec_(codec),
       enabled_(enabled),
       decay_(static_cast<float>(decay)),
       residual_(static_cast<size_t>(codec.elements())),
-      pending_(residual_.size()) {}
+      payload_(std::make_shared<core::ByteBuffer>()) {}
 
-absl::StatusOr<EncodedUpdate> ErrorFeedback::encode(std::span<const float> v) {
+absl::StatusOr<std::shared_ptr<const core::ByteBuffer>> ErrorFeedback::encode(
+    std::span<const float> v, uint64_t seed) {
   if (open_) {
     return absl::FailedPreconditionError(
         "error feedback: an exchange is open; call commit() or rollback() first");
   }
-  LACONIC_RETURN_IF_ERROR(check_input(v, codec_.elements()));
-  // pending_ is a, and after the decoding e'.
-  for (size_t i = 0; i < v.size(); ++i) {
-    pending_[i] = enabled_ ? decay_ * residual_[i] + v[i] : v[i];
+  if (payload_.use_count() > 1) {
+    payload_ = std::make_shared<core::ByteBuffer>();  // Somebody still reads the last one.
   }
-  EncodedUpdate update;
-  LACONIC_ASSIGN_OR_RETURN(update.payload, codec_.encode(pending_));
-  const double target = squared_norm(pending_);
-  // The bytes themselves are decoded: the residual is exactly what receivers will not see.
-  std::vector<float> decoded(v.size());
-  LACONIC_RETURN_IF_ERROR(codec_.decode(update.payload, decoded));
-  for (size_t i = 0; i < v.size(); ++i) {
-    pending_[i] -= decoded[i];
-  }
-  const double missed = squared_norm(pending_);
-  update.input_norm = std::sqrt(squared_norm(v));
-  update.residual_norm = enabled_ ? std::sqrt(missed) : 0;
-  update.compression_error_ratio = target > 0 ? missed / target : 0;
+  payload_->resize(static_cast<size_t>(codec_.payload_bytes_max()));
+  next_ = state_;
+  next_.seed = seed;
+  // Without feedback e is zero, so the sum is v; after a rollback it has been taken already.
+  const auto encoded = owed_ ? codec_.encode(residual_, next_, payload_->bytes())
+                             : codec_.encode_sum(v, decay_, residual_, next_, payload_->bytes());
+  LACONIC_RETURN_IF_ERROR(encoded.status());
+  payload_->resize(*encoded);
+  norms_.input = std::sqrt(squared_norm(v));
+  owed_norm_ = squared_norm(residual_);
+  owed_ = false;
   open_ = true;
-  return update;
+  return payload_;
 }
 
-void ErrorFeedback::commit() {
-  if (open_ && enabled_) {
-    std::swap(residual_, pending_);
+absl::StatusOr<FeedbackNorms> ErrorFeedback::commit() {
+  if (!open_) {
+    return FeedbackNorms{};
   }
   open_ = false;
+  // The bytes themselves are decoded: the residual is exactly what receivers will not see.
+  if (const absl::Status status = codec_.decode_add(payload_->bytes(), -1.0F, residual_);
+      !status.ok()) {
+    return absl::InternalError(
+        absl::StrCat("error feedback: our own payload does not decode: ", status.message()));
+  }
+  const double missed = squared_norm(residual_);
+  norms_.residual = enabled_ ? std::sqrt(missed) : 0;
+  norms_.compression_error_ratio = owed_norm_ > 0 ? missed / owed_norm_ : 0;
+  if (!enabled_) {
+    std::fill(residual_.begin(), residual_.end(), 0.0F);
+  }
+  state_ = next_;
+  return norms_;
 }
 
 void ErrorFeedback::rollback() {
-  // residual_ still is the e of before the exchange.
+  owed_ = owed_ || open_;
   open_ = false;
 }
 
@@ -73,6 +74,7 @@ absl::Status ErrorFeedback::set_residual(std::span<const float> residual) {
   }
   LACONIC_RETURN_IF_ERROR(check_input(residual, codec_.elements()));
   residual_.assign(residual.begin(), residual.end());
+  owed_ = false;
   return absl::OkStatus();
 }
 

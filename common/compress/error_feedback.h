@@ -2,6 +2,9 @@
 //
 //   a = beta e + v;  send Q(a);  e' = a - D(Q(a))
 //
+// One vector is kept: e, then a while an exchange is open, then e' or, after an abort, a itself, so
+// nothing that was to be sent is ever lost and no second copy is needed.
+//
 // Conserved, in float32 with one rounding per operation and no fused multiply-add:
 //   always            e' == a - D(Q(a)) bit for bit, with D(Q(a)) decoded from the bytes sent
 //   none, quantize in 8 or 4 bits, top-k with 32-bit or 8-bit values
@@ -15,36 +18,50 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/compress/codec.h"
+#include "common/core/byte_buffer.h"
 
 namespace laconic::compress {
 
-struct EncodedUpdate {
-  std::vector<uint8_t> payload;
-  double input_norm = 0;               // L2 of v
-  double residual_norm = 0;            // L2 of e'
+// How much a committed exchange left out.
+struct FeedbackNorms {
+  double input = 0;                    // L2 of v
+  double residual = 0;                 // L2 of e', 0 with feedback off
   double compression_error_ratio = 0;  // |D(Q(a)) - a|^2 / |a|^2, 0 when a = 0
 };
 
 // Owned by one thread. One exchange is a transaction: encode(), then commit() when the round is
-// complete or rollback() when it was aborted; rollback restores the residual bit for bit.
+// complete or rollback() when it was aborted.
 class ErrorFeedback {
  public:
   // `codec` must outlive this object. decay: beta in 0..1. enabled = false: e stays zero.
   ErrorFeedback(const Codec& codec, bool enabled, double decay);
 
-  // v: [d] f32. With feedback off, a = v and residual_norm is 0.
-  // Errors: those of Codec::encode; FailedPrecondition if an exchange is open. No exchange is open
-  // after an error.
-  absl::StatusOr<EncodedUpdate> encode(std::span<const float> v);
-  // Close the exchange. Without an open one they do nothing.
-  void commit();
+  // Adds v to what is owed and encodes it. The payload stays as it is for as long as the caller
+  // holds it; held no longer, its memory is used again.
+  //
+  //   v     [d] f32. After rollback() the same v again: it is in `a` already and is not added
+  //   twice,
+  //         and the payload has the same bytes.
+  //   seed  of the round, equal on all ranks
+  //
+  // Errors: those of Codec::encode_sum, and the residual is unspecified then; FailedPrecondition if
+  // an exchange is open. No exchange is open after an error.
+  absl::StatusOr<std::shared_ptr<const core::ByteBuffer>> encode(std::span<const float> v,
+                                                                 uint64_t seed = 0);
+
+  // Close the exchange. commit: residual() is e'. rollback: residual() is a, which still is owed.
+  // Without an open one they do nothing (commit returns zeros).
+  // Errors of commit: Internal if our own payload does not decode.
+  absl::StatusOr<FeedbackNorms> commit();
   void rollback();
 
+  // e, or a after a rollback.
   std::span<const float> residual() const { return residual_; }
   // Restores a checkpointed residual. Errors: InvalidArgument on a wrong length, a NaN or an
   // infinity; FailedPrecondition if an exchange is open.
@@ -54,9 +71,14 @@ class ErrorFeedback {
   const Codec& codec_;
   const bool enabled_;
   const float decay_;
-  std::vector<float> residual_;  // e, [d]
-  std::vector<float> pending_;   // e' of the open exchange, [d]
+  std::vector<float> residual_;  // [d]: e, or a
+  std::shared_ptr<core::ByteBuffer> payload_;
+  EncodeState state_;     // after the last committed exchange
+  EncodeState next_;      // after the open one
+  FeedbackNorms norms_;   // of the open one
+  double owed_norm_ = 0;  // |a|^2 of the open one
   bool open_ = false;
+  bool owed_ = false;  // residual_ is an a that was rolled back
 };
 
 }  // namespace laconic::compress

@@ -66,7 +66,6 @@ MeanExchange::MeanExchange(std::unique_ptr<compress::Codec> codec, const core::E
   if (codec_ != nullptr) {
     error_feedback_ = std::make_unique<compress::ErrorFeedback>(*codec_, spec.error_feedback,
                                                                 spec.residual_decay);
-    sum_.resize(scratch_.size());
   }
 }
 
@@ -74,11 +73,13 @@ absl::StatusOr<bool> MeanExchange::starts_alike(std::span<const float> parameter
   const uint64_t own = core::digest(parameters);
   std::vector<uint8_t> payload(sizeof(own));
   std::memcpy(payload.data(), &own, sizeof(own));  // Compared as bytes, never read as a number.
-  LACONIC_ASSIGN_OR_RETURN(const auto gathered,
-                           communicator_.all_gather(payload, sizeof(own), tag()));
+  LACONIC_ASSIGN_OR_RETURN(
+      const std::vector<collective::Payload> gathered,
+      communicator_.all_gather(collective::Payload(std::move(payload)), sizeof(own), tag()));
   // Every rank compares the same list, so all come to the same answer.
-  return std::all_of(gathered.begin(), gathered.end(),
-                     [&](const std::vector<uint8_t>& other) { return other == gathered[0]; });
+  return std::all_of(gathered.begin(), gathered.end(), [&](const collective::Payload& other) {
+    return std::ranges::equal(other.bytes(), gathered[0].bytes());
+  });
 }
 
 absl::Status MeanExchange::share_from_rank_0(std::span<float> parameters) {
@@ -97,14 +98,14 @@ absl::Status MeanExchange::copy_from_rank_0(std::span<float> parameters) {
     payload.resize(bytes.size());
     std::memcpy(payload.data(), bytes.data(), bytes.size());
   }
-  LACONIC_ASSIGN_OR_RETURN(
-      const auto gathered,
-      communicator_.all_gather(std::move(payload), static_cast<int64_t>(bytes.size()), tag()));
-  if (gathered[0].size() != bytes.size()) {
-    return absl::DataLossError(absl::StrCat("rank 0 sent ", gathered[0].size(),
+  LACONIC_ASSIGN_OR_RETURN(const std::vector<collective::Payload> gathered,
+                           communicator_.all_gather(collective::Payload(std::move(payload)),
+                                                    static_cast<int64_t>(bytes.size()), tag()));
+  if (gathered[0].size != bytes.size()) {
+    return absl::DataLossError(absl::StrCat("rank 0 sent ", gathered[0].size,
                                             " bytes of parameters, the model has ", bytes.size()));
   }
-  std::memcpy(parameters.data(), gathered[0].data(), bytes.size());
+  std::memcpy(parameters.data(), gathered[0].data, bytes.size());
   return absl::OkStatus();
 }
 
@@ -134,42 +135,41 @@ absl::Status MeanExchange::dense_mean(std::span<const float> v, std::span<float>
 }
 
 absl::Status MeanExchange::compressed_mean(std::span<const float> v, std::span<float> out) {
-  compress::EncodedUpdate update;
+  std::shared_ptr<const core::ByteBuffer> payload;
   {
     const Stopwatch watch(stats_.compress_seconds);
-    LACONIC_ASSIGN_OR_RETURN(update, error_feedback_->encode(v));
+    LACONIC_ASSIGN_OR_RETURN(payload, error_feedback_->encode(v, tag().round));
   }
-  absl::StatusOr<std::vector<std::vector<uint8_t>>> payloads;
+  absl::StatusOr<std::vector<collective::Payload>> payloads;
   {
     const Stopwatch watch(stats_.exchange_seconds);
     payloads =
-        communicator_.all_gather(std::move(update.payload), codec_->payload_bytes_max(), tag());
+        communicator_.all_gather(collective::Payload(payload), codec_->payload_bytes_max(), tag());
   }
   const Stopwatch watch(stats_.decompress_seconds);
-  const absl::Status status = payloads.ok() ? add_decoded(*payloads) : payloads.status();
+  absl::Status status = payloads.ok() ? add_decoded(*payloads) : payloads.status();
   if (!status.ok()) {
     error_feedback_->rollback();
     return status;
   }
-  error_feedback_->commit();
-  for (size_t i = 0; i < sum_.size(); ++i) {
-    out[i] = static_cast<float>(sum_[i] / communicator_.world_size());
-  }
-  stats_.update_norm = update.input_norm;
-  stats_.residual_norm = update.residual_norm;
-  stats_.compression_error_ratio = update.compression_error_ratio;
+  LACONIC_ASSIGN_OR_RETURN(const compress::FeedbackNorms norms, error_feedback_->commit());
+  const auto ranks = static_cast<float>(communicator_.world_size());
+  std::transform(scratch_.begin(), scratch_.end(), out.begin(),
+                 [ranks](float sum) { return sum / ranks; });
+  stats_.update_norm = norms.input;
+  stats_.residual_norm = norms.residual;
+  stats_.compression_error_ratio = norms.compression_error_ratio;
   return absl::OkStatus();
 }
 
-absl::Status MeanExchange::add_decoded(const std::vector<std::vector<uint8_t>>& payloads) {
-  std::fill(sum_.begin(), sum_.end(), 0.0);
+absl::Status MeanExchange::add_decoded(const std::vector<collective::Payload>& payloads) {
   for (size_t r = 0; r < payloads.size(); ++r) {
-    if (const absl::Status status = codec_->decode(payloads[r], scratch_); !status.ok()) {
+    const std::span<const uint8_t> bytes = payloads[r].bytes();
+    const absl::Status status =
+        r == 0 ? codec_->decode(bytes, scratch_) : codec_->decode_add(bytes, 1.0F, scratch_);
+    if (!status.ok()) {
       return absl::Status(status.code(),
                           absl::StrCat("payload from rank ", r, ": ", status.message()));
-    }
-    for (size_t i = 0; i < sum_.size(); ++i) {
-      sum_[i] += scratch_[i];
     }
   }
   return absl::OkStatus();

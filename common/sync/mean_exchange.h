@@ -36,9 +36,10 @@ class MeanExchange {
   // Writes the mean of the ranks' vectors to `out` ([d], may be `v` itself).
   //
   // Without a codec: Communicator::all_reduce_mean. With one: every rank's payload is decoded, its
-  // own included, and summed in rank order in double, so all ranks get the same.
+  // own included, and summed in rank order in float32, so all ranks get the same.
   // Errors: those of the communicator and the codec; then error feedback is rolled back, `out` is
-  // unchanged, and the round does not count.
+  // unchanged, and the round does not count. It may be called again, with the same v: what is owed
+  // already is not added twice.
   absl::Status mean(std::span<const float> v, std::span<float> out);
 
   // Digest of what all ranks hold after the round; rides in the frames of the next one.
@@ -57,15 +58,14 @@ class MeanExchange {
   absl::Status copy_from_rank_0(std::span<float> parameters);
   absl::Status dense_mean(std::span<const float> v, std::span<float> out);
   absl::Status compressed_mean(std::span<const float> v, std::span<float> out);
-  // The mean of decoded payloads in `sum_`, not yet divided by P.
-  absl::Status add_decoded(const std::vector<std::vector<uint8_t>>& payloads);
+  // The sum of the decoded payloads, in scratch_.
+  absl::Status add_decoded(const std::vector<collective::Payload>& payloads);
 
   const std::unique_ptr<compress::Codec> codec_;  // null: dense float32
   const int64_t elements_;
   collective::Communicator& communicator_;
   std::unique_ptr<compress::ErrorFeedback> error_feedback_;  // null without a codec
   std::vector<float> scratch_;                               // [d]
-  std::vector<double> sum_;                                  // [d], empty without a codec
   uint64_t digest_ = 0;
   SyncStats stats_;
 };

@@ -32,6 +32,10 @@ std::vector<uint8_t> random_bytes(int rank, int64_t size) {
   return bytes;
 }
 
+std::vector<uint8_t> bytes_of(const Payload& payload) {
+  return {payload.bytes().begin(), payload.bytes().end()};
+}
+
 std::vector<float> random_floats(int rank, int64_t size) {
   core::Random random(11, static_cast<uint64_t>(rank));
   std::vector<float> values(static_cast<size_t>(size));
@@ -100,11 +104,12 @@ TEST_P(CommunicatorTest, GathersPayloadsOfEverySizeInRankOrder) {
   for (const int64_t size : {int64_t{0}, int64_t{1}, int64_t{7919}, kFramePayloadBytesMax - 1,
                              kFramePayloadBytesMax, kFramePayloadBytesMax + 1}) {
     on_all_ranks(world_size, [&](int rank) {
-      const auto gathered = of(all, rank).all_gather(random_bytes(rank, size), size, {.round = 3});
+      const auto gathered =
+          of(all, rank).all_gather(Payload(random_bytes(rank, size)), size, {.round = 3});
       ASSERT_OK(gathered);
       ASSERT_EQ(gathered->size(), static_cast<size_t>(world_size));
       for (int from = 0; from < world_size; ++from) {
-        ASSERT_EQ((*gathered)[static_cast<size_t>(from)], random_bytes(from, size));
+        ASSERT_EQ(bytes_of((*gathered)[static_cast<size_t>(from)]), random_bytes(from, size));
       }
     });
     sent += (world_size - 1) * frame_bytes(size);
@@ -126,11 +131,11 @@ TEST_P(CommunicatorTest, OneRankMaySendManyTilesAndTheOthersNone) {
   const std::vector<uint8_t> big = random_bytes(0, size);
   on_all_ranks(world_size, [&](int rank) {
     const auto gathered =
-        of(all, rank).all_gather(rank == 0 ? big : std::vector<uint8_t>{}, size, {});
+        of(all, rank).all_gather(Payload(rank == 0 ? big : std::vector<uint8_t>{}), size, {});
     ASSERT_OK(gathered);
-    EXPECT_TRUE((*gathered)[0] == big);
+    EXPECT_TRUE(bytes_of((*gathered)[0]) == big);
     for (size_t from = 1; from < gathered->size(); ++from) {
-      EXPECT_TRUE((*gathered)[from].empty());
+      EXPECT_EQ((*gathered)[from].size, 0U);
     }
   });
   expect_conserved(transports);
@@ -187,7 +192,7 @@ TEST_P(CommunicatorWithPeersTest, RankThatDiesMidRoundIsNamedByAllOthers) {
   const int dying = world_size - 1;
   absl::BlockingCounter first_round(world_size - 1);
   on_all_ranks(world_size, [&](int rank) {
-    EXPECT_OK(of(all, rank).all_gather(random_bytes(rank, 100), 100, {}));
+    EXPECT_OK(of(all, rank).all_gather(Payload(random_bytes(rank, 100)), 100, {}));
     if (rank == dying) {
       // Its last frame may still be queued here: dead now, it would fail the first round.
       first_round.Wait();
@@ -196,7 +201,7 @@ TEST_P(CommunicatorWithPeersTest, RankThatDiesMidRoundIsNamedByAllOthers) {
     }
     first_round.DecrementCount();
     EXPECT_THAT(
-        of(all, rank).all_gather(random_bytes(rank, 100), 100, {.round = 1}),
+        of(all, rank).all_gather(Payload(random_bytes(rank, 100)), 100, {.round = 1}),
         StatusIs(absl::StatusCode::kUnavailable, AllOf(HasSubstr("rank " + std::to_string(dying)),
                                                        HasSubstr("closed its stream"))));
     EXPECT_EQ(of(all, rank).failed_rank(), dying);
@@ -218,7 +223,7 @@ TEST(CommunicatorDeadlineTest, SilentRankIsNamedWhenTheDeadlinePasses) {
   Transports transports = laconic::testing::in_process_world(network, 3);
   std::vector<Communicator> all = communicators(transports, absl::Milliseconds(50));
   on_all_ranks(2, [&](int rank) {
-    EXPECT_THAT(of(all, rank).all_gather({1, 2, 3}, 3, {}),
+    EXPECT_THAT(of(all, rank).all_gather(Payload(std::vector<uint8_t>{1, 2, 3}), 3, {}),
                 StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("rank 2")));
     EXPECT_EQ(of(all, rank).failed_rank(), 2);
   });
@@ -259,9 +264,9 @@ TEST(CommunicatorDeadlineTest, DeadlineStartsAnewWithEveryTile) {
   const auto three_tiles = static_cast<size_t>(2 * kFramePayloadBytesMax + 1);
   on_all_ranks(2, [&](int rank) {
     Communicator& own = rank == 0 ? first : second;
-    EXPECT_OK(
-        own.all_gather(std::vector<uint8_t>(three_tiles), static_cast<int64_t>(three_tiles), {})
-            .status());
+    EXPECT_OK(own.all_gather(Payload(std::vector<uint8_t>(three_tiles)),
+                             static_cast<int64_t>(three_tiles), {})
+                  .status());
   });
   ASSERT_EQ(noting.deadlines().size(), 3U);
   EXPECT_LT(noting.deadlines()[0], noting.deadlines()[1]);
@@ -295,7 +300,9 @@ TEST(CommunicatorDeadlineTest, DelayedFramesArriveWhenTheWayIsReleased) {
       network.release(1, 0);
       return;
     }
-    EXPECT_OK(of(all, thread).all_gather({static_cast<uint8_t>(thread)}, 1, {}).status());
+    EXPECT_OK(of(all, thread)
+                  .all_gather(Payload(std::vector<uint8_t>{static_cast<uint8_t>(thread)}), 1, {})
+                  .status());
     if (thread == 1) {
       other_done.Notify();
     }
@@ -309,7 +316,7 @@ TEST(CommunicatorTrafficTest, OneRankAloneSendsNothing) {
   std::vector<float> values = {1.5F, -2.0F};
   EXPECT_OK(of(all, 0).all_reduce_mean(values, {}));
   EXPECT_EQ(values, (std::vector<float>{1.5F, -2.0F}));
-  EXPECT_OK(of(all, 0).all_gather({1, 2}, 2, {}).status());
+  EXPECT_OK(of(all, 0).all_gather(Payload(std::vector<uint8_t>{1, 2}), 2, {}).status());
   EXPECT_EQ(transports[0]->bytes().sent, 0);
 }
 
@@ -329,15 +336,15 @@ class HostilePeerTest : public ::testing::Test {
     frame.header.payload_bytes_total = payload.size();
     frame.header.payload_bytes = static_cast<uint32_t>(payload.size());
     frame.header.payload_crc32c = core::crc32c(payload);
-    const size_t size = payload.size();
-    frame.payload = {std::make_shared<const std::vector<uint8_t>>(std::move(payload)), 0, size};
+    frame.payload = Payload(std::move(payload));
     return frame;
   }
   void send(const Frame& frame) {
     ASSERT_OK(transports_[1]->send(0, frame, absl::Now() + kTestDeadline));
   }
-  absl::StatusOr<std::vector<std::vector<uint8_t>>> gather(int64_t payload_bytes_max) {
-    return communicator().all_gather({}, payload_bytes_max, {.round = 3, .previous_digest = 0xAB});
+  absl::StatusOr<std::vector<Payload>> gather(int64_t payload_bytes_max) {
+    return communicator().all_gather(Payload(), payload_bytes_max,
+                                     {.round = 3, .previous_digest = 0xAB});
   }
   Communicator& communicator() { return communicator_; }
 
@@ -353,7 +360,7 @@ TEST_F(HostilePeerTest, FramesOfEarlierGenerationsAreDroppedAndCounted) {
   send(stale);
   send(good_frame({1, 2}));
   ASSERT_OK_AND_ASSIGN(const auto gathered, gather(2));
-  EXPECT_EQ(gathered[1], (std::vector<uint8_t>{1, 2}));
+  EXPECT_EQ(bytes_of(gathered[1]), (std::vector<uint8_t>{1, 2}));
   EXPECT_EQ(communicator().stale_frames(), 2);
 }
 
@@ -364,7 +371,7 @@ TEST_F(HostilePeerTest, SignsOfLifeArePassedOver) {
   send(alive);
   send(good_frame({1, 2}));
   ASSERT_OK_AND_ASSIGN(const auto gathered, gather(2));
-  EXPECT_EQ(gathered[1], (std::vector<uint8_t>{1, 2}));
+  EXPECT_EQ(bytes_of(gathered[1]), (std::vector<uint8_t>{1, 2}));
 }
 
 TEST_F(HostilePeerTest, SignOfLifeFromAnotherPlaceIsRefused) {
@@ -468,7 +475,7 @@ TEST_F(HostilePeerTest, EveryCorruptedByteOfAFrameEndsTheOperation) {
     Communicator victim(*transports[0], kGeneration, absl::Milliseconds(20));
     network.corrupt_next(1, 0, byte);
     ASSERT_OK(transports[1]->send(0, good_frame(payload), absl::Now() + kTestDeadline));
-    EXPECT_FALSE(victim.all_gather({}, 3, {.round = 3, .previous_digest = 0xAB}).ok())
+    EXPECT_FALSE(victim.all_gather(Payload(), 3, {.round = 3, .previous_digest = 0xAB}).ok())
         << "byte " << byte;
   }
 }
@@ -482,7 +489,7 @@ TEST_F(HostilePeerTest, CorruptedPayloadIsDataLossThatNamesTheRank) {
 }
 
 TEST_F(HostilePeerTest, OwnPayloadAboveTheBoundIsOurMistake) {
-  EXPECT_THAT(communicator().all_gather({1, 2, 3}, 2, {}),
+  EXPECT_THAT(communicator().all_gather(Payload(std::vector<uint8_t>{1, 2, 3}), 2, {}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("the limit is 2")));
 }
 

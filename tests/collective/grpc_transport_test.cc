@@ -34,12 +34,12 @@ Frame frame_to(int from, int to, size_t payload_bytes, uint64_t round = 0) {
   frame.header.round = round;
   frame.header.payload_bytes_total = payload_bytes;
   frame.header.payload_bytes = static_cast<uint32_t>(payload_bytes);
-  auto bytes = std::make_shared<std::vector<uint8_t>>(payload_bytes);
+  std::vector<uint8_t> bytes(payload_bytes);
   for (size_t i = 0; i < payload_bytes; ++i) {
-    (*bytes)[i] = static_cast<uint8_t>(i * 31 + round);
+    bytes[i] = static_cast<uint8_t>(i * 31 + round);
   }
-  frame.header.payload_crc32c = core::crc32c(*bytes);
-  frame.payload = {bytes, 0, payload_bytes};
+  frame.header.payload_crc32c = core::crc32c(bytes);
+  frame.payload = Payload(std::move(bytes));
   return frame;
 }
 
