@@ -201,6 +201,25 @@ constexpr QuantizeKernels scalar_set() {
 
 constinit const QuantizeKernels kScalarKernels = scalar_set();
 
+bool make_log_levels(uint32_t smallest, uint32_t largest, LogLevels& levels) {
+  const Scales scales{static_cast<uint16_t>(smallest), static_cast<uint16_t>(largest)};
+  if (!valid_scales(ValueCode::kLog4, scales)) {
+    return false;
+  }
+  const Levels made = make_levels(ValueCode::kLog4, scales);
+  std::copy(made.magnitude.begin(), made.magnitude.end(), levels.magnitude);
+  for (size_t i = 0; i + 1 < made.magnitude.size(); ++i) {
+    // As in nearest_level(): in double. A float32 is above it if and only if it is above the
+    // largest float32 that is not.
+    const double middle =
+        (static_cast<double>(made.magnitude[i]) + static_cast<double>(made.magnitude[i + 1])) / 2;
+    const auto nearest = static_cast<float>(middle);
+    levels.middle[i] =
+        static_cast<double>(nearest) > middle ? std::nextafter(nearest, 0.0F) : nearest;
+  }
+  return true;
+}
+
 const QuantizeKernels& quantize_kernels() {
 #if defined(__x86_64__)
   switch (simd_level()) {

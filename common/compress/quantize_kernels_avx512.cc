@@ -152,6 +152,27 @@ struct Avx512 {
     return _mm512_permutevar_ps(table, codes);  // Looks at the two lowest bits only.
   }
 
+  // Bit 3: sign; bits 0..2: the nearest level.
+  static Ints level_codes(Floats x, const LogLevels& levels) {
+    const Floats positive = magnitude(x);
+    const Ints sign = _mm512_maskz_set1_epi32(static_cast<__mmask16>(negative(x)), 8);
+    Ints codes = sign;
+    for (const float middle : levels.middle) {
+      const __mmask16 above = _mm512_cmp_ps_mask(positive, _mm512_set1_ps(middle), _CMP_GT_OQ);
+      codes = _mm512_mask_add_epi32(codes, above, codes, _mm512_set1_epi32(1));
+    }
+    return codes;
+  }
+  static Floats table_of_eight(const float* magnitudes, float sign) {
+    const __m256 low = _mm256_mul_ps(_mm256_loadu_ps(magnitudes), _mm256_set1_ps(sign));
+    const __m256 high = _mm256_xor_ps(low, _mm256_set1_ps(-0.0F));
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+  }
+  // 16 codes as level_codes() makes them.
+  static Floats look_up_eight(Floats table, uint64_t word) {
+    return _mm512_permutexvar_ps(from_nibbles(word), table);  // The four lowest bits count.
+  }
+
   // Lane i negated where bit i of `negative` is set; bits above 15 do not count.
   static Floats flip_signs(Floats x, uint32_t negative) {
     const Ints bits = _mm512_castps_si512(x);

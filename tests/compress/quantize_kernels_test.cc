@@ -15,6 +15,7 @@
 #include "common/compress/levels.h"
 #include "common/compress/simd.h"
 #include "common/compress/squared_norm.h"
+#include "common/compress/value_coder.h"
 #include "tests/compress/test_vectors.h"
 #include "tests/testing/status_matchers.h"
 
@@ -353,6 +354,68 @@ TEST_P(VectorSetTest, WritesNothingBehindThePayload) {
                               std::span(decoded).first(static_cast<size_t>(length))));
       EXPECT_EQ(std::count(decoded.begin() + length, decoded.end(), 0.125F), 32);
     }
+  }
+}
+
+// No dense codec has log levels, so the coder itself.
+TEST_P(VectorSetTest, MakesTheScalarBytesOfLogLevels) {
+  std::vector<Floats> inputs{gauss(11, 4097), random_bits(12, 3000)};
+  for (int64_t length = 1; length <= 200; ++length) {
+    inputs.push_back(gauss(static_cast<uint64_t>(length), length));
+    for (float& value : inputs.back()) {
+      value += value < 0 ? -0.5F : 0.5F;  // The smallest magnitude is sent, not 0.
+    }
+  }
+  for (const Floats& pattern : awkward_patterns()) {
+    inputs.push_back(repeated(pattern, 300));
+  }
+  for (const Floats& in : inputs) {
+    const auto length = static_cast<int64_t>(in.size());
+    for (const int64_t group : {7, 64, 256}) {
+      SCOPED_TRACE(absl::StrCat("length ", length, ", groups of ", group, ", first ", in[0]));
+      const ValueCoder coder(core::ValueCode::kLog4, even_groups(length, group));
+      Bytes expected(static_cast<size_t>(coder.bytes()));
+      use_scalar();
+      ASSERT_TRUE(coder.encode(in, std::span(expected)));
+      const Floats other = gauss(13, length);
+      Floats expected_sum = other;
+      ASSERT_OK(coder.decode_add(expected, -1.0F, expected_sum));
+      use_vectors();
+      Bytes payload(expected.size());
+      ASSERT_TRUE(coder.encode(in, std::span(payload)));
+      ASSERT_EQ(payload, expected);
+      Floats sum = other;
+      ASSERT_OK(coder.decode_add(payload, -1.0F, sum));
+      ASSERT_TRUE(same_bits(sum, expected_sum));
+    }
+  }
+}
+
+TEST_P(VectorSetTest, EveryLogCodeDecodesToItsScalarValue) {
+  const ValueCoder coder(core::ValueCode::kLog4, even_groups(16, 16));
+  const Bytes payload{0x80, 0x3F, 0x80, 0x41, 0x10, 0x32, 0x54, 0x76, 0x98, 0xBA, 0xDC, 0xFE};
+  Floats expected(16);
+  use_scalar();
+  ASSERT_OK(coder.decode(payload, expected));
+  use_vectors();
+  Floats out(16);
+  ASSERT_OK(coder.decode(payload, out));
+  EXPECT_TRUE(same_bits(out, expected));
+  EXPECT_EQ(out[7], 16.0F);
+  EXPECT_EQ(out[15], -16.0F);
+}
+
+TEST_P(VectorSetTest, RefusesLogScalesOutOfRange) {
+  const ValueCoder coder(core::ValueCode::kLog4, even_groups(16, 16));
+  use_vectors();
+  for (const Bytes& scales : {Bytes{0x80, 0x41, 0x80, 0x3F},     // 16, 1
+                              Bytes{0x80, 0x3F, 0x80, 0x7F},     // infinite
+                              Bytes{0x80, 0x3F, 0x80, 0x49}}) {  // more than 256 times as large
+    Bytes payload = scales;
+    payload.resize(static_cast<size_t>(coder.bytes()));
+    Floats out(16);
+    EXPECT_THAT(coder.decode(payload, out),
+                StatusIs(absl::StatusCode::kDataLoss, HasSubstr("out of range")));
   }
 }
 
