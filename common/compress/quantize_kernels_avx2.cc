@@ -2,7 +2,7 @@
 
 #include <immintrin.h>
 
-#include "common/compress/quantize_kernels_lanes.h"
+#include "common/compress/quantize_kernels_set.h"
 
 namespace laconic::compress {
 namespace {

@@ -12,7 +12,7 @@
 #pragma GCC diagnostic pop
 #endif
 
-#include "common/compress/quantize_kernels_lanes.h"
+#include "common/compress/quantize_kernels_set.h"
 
 namespace laconic::compress {
 namespace {
