@@ -33,10 +33,10 @@ std::span<const float> take_group(const EncodeRun& run, int64_t g) {
 
 // Two's complement in b bits; the lowest code, -2^(b-1), is reserved.
 uint32_t linear_code(ValueCode code, float scale, float v) {
-  const auto most = static_cast<float>(linear_max(code));
   // A division, not a product with 1/s: it makes v - q s exact in float32 (Sterbenz), because q is
-  // never off by one at the border between two codes.
-  const float q = scale > 0 ? std::clamp(std::nearbyint(v / scale), -most, most) : 0.0F;
+  // never off by one at the border between two codes. Nor is it beyond the largest code: the scale
+  // is rounded up, and the largest float32 is only 127.01 or 7.02 of the largest scales.
+  const float q = scale > 0 ? std::nearbyint(v / scale) : 0.0F;
   return static_cast<uint32_t>(static_cast<int32_t>(q)) & ((1U << core::value_bits(code)) - 1);
 }
 

@@ -167,12 +167,8 @@ struct Avx2 {
     _mm256_store_si256(reinterpret_cast<__m256i*>(scales), packed);
   }
 
-  template <int kMost>
   static Ints nearest_ints(Floats x) {
-    const __m256i least = _mm256_set1_epi32(-kMost);
-    const __m256i most = _mm256_set1_epi32(kMost);
-    return {_mm256_min_epi32(_mm256_max_epi32(_mm256_cvtps_epi32(x.low), least), most),
-            _mm256_min_epi32(_mm256_max_epi32(_mm256_cvtps_epi32(x.high), least), most)};
+    return {_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high)};
   }
   static __m128i bytes_of(__m256i low, __m256i high) {
     const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xD8);

@@ -102,13 +102,8 @@ struct Avx512 {
     _mm512_storeu_ps(steps, _mm512_mask_blend_ps(none, step, _mm512_set1_ps(1)));
   }
 
-  // To nearest, ties to even, within -most..most.
-  template <int kMost>
-  static Ints nearest_ints(Floats x) {
-    const Ints nearest = _mm512_cvtps_epi32(x);
-    return _mm512_min_epi32(_mm512_max_epi32(nearest, _mm512_set1_epi32(-kMost)),
-                            _mm512_set1_epi32(kMost));
-  }
+  // To nearest, ties to even.
+  static Ints nearest_ints(Floats x) { return _mm512_cvtps_epi32(x); }
   static void store_bytes(uint8_t* to, Ints x) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(x));
   }

@@ -117,8 +117,7 @@ template <class V>
   }
   if (above > 0) {
     const double high_sum = V::total(sums);
-    const double low_sum = fit.total - high_sum;
-    fit.low = (low_sum > 0 ? low_sum : 0) / static_cast<double>(length - above);
+    fit.low = (fit.total - high_sum) / static_cast<double>(length - above);
     fit.high = high_sum / static_cast<double>(above);
     fit.threshold = (fit.low + fit.high) / 2;
   }

@@ -19,7 +19,7 @@ template <class V, bool kSum, int kMost>
   int64_t i = 0;
   for (; i + kLanes <= length; i += kLanes) {
     fetch_ahead<kSum>(run, begin + i, tile.ahead);
-    const auto codes = V::template nearest_ints<kMost>(V::div(V::load(values + i), divisor));
+    const auto codes = V::nearest_ints(V::div(V::load(values + i), divisor));
     if constexpr (kMost == 127) {
       V::store_bytes(sink.out, codes);
       sink.out += kLanes;
@@ -28,8 +28,7 @@ template <class V, bool kSum, int kMost>
     }
   }
   if (const int64_t rest = length - i; rest > 0) {
-    const auto codes =
-        V::template nearest_ints<kMost>(V::div(V::load_part(values + i, rest), divisor));
+    const auto codes = V::nearest_ints(V::div(V::load_part(values + i, rest), divisor));
     if constexpr (kMost == 127) {
       V::store_bytes_part(sink.out, codes, rest);
       sink.out += rest;

@@ -245,6 +245,37 @@ TEST_P(VectorSetTest, RoundsScalesUpAsTheScalarCodeDoes) {
   }
 }
 
+// The scalar code compares in float64; vectors compare float32 with the threshold rounded down.
+// Here the float32 nearest to the first threshold, which may be above it, is in the group.
+TEST_P(VectorSetTest, SplitsAtThresholdsBetweenTwoFloats) {
+  for (uint64_t seed = 0; seed < 300; ++seed) {
+    Floats in = gauss(seed, 16);
+    for (int step = 0; step < 20; ++step) {
+      LaneSums sums;
+      for (size_t i = 0; i < in.size(); ++i) {
+        sums.add(static_cast<int64_t>(i), std::abs(static_cast<double>(in[i])));
+      }
+      in[3] = static_cast<float>(1.23 * (sums.total() / 16));
+    }
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    expect_same(quantize_blocks(2, 16), flat(16), in, 0.0F);
+  }
+}
+
+// Low 96 and high 2^30: the middle, 2^29 + 48, lies between two float32, and the nearest is above.
+TEST_P(VectorSetTest, ChoosesBetweenLevelsWhoseMiddleIsNoFloat) {
+  Floats in(2001, 96.0F);
+  std::fill(in.begin(), in.begin() + 400, 0x1p30F);
+  in[1000] = 0x1p29F + 64.0F;
+  expect_same(quantize_rows(2), flat(2001), in, 0.0F);
+  ASSERT_OK_AND_ASSIGN(const auto codec, make_codec(quantize_rows(2), flat(2001)));
+  ASSERT_OK_AND_ASSIGN(const Bytes payload, codec->encode(in));
+  Floats out(in.size());
+  ASSERT_OK(codec->decode(payload, out));
+  EXPECT_EQ(out[1000], 0x1p30F);
+  EXPECT_EQ(out[1001], 96.0F);
+}
+
 TEST_P(VectorSetTest, NamesTheFirstElementThatIsNotFinite) {
   constexpr int64_t kElements = 10'000;
   for (const core::CodecSpec& spec :
