@@ -54,7 +54,8 @@ struct Timeouts {
 Timeouts derive_timeouts(const v1::TrainJob& job);
 
 // Bytes one rank sends per round and what a dense float32 ring all-reduce would send in the steps
-// of that round. Upper bound where the payload's size depends on the data (top-k).
+// of that round. Where the payload's size depends on the data (top-k), what is expected: see
+// core::payload_bytes_expected().
 //
 // A lossy codec is all-gathered: each rank sends its payload to its P-1 peers. Without one the
 // ranks reduce-scatter and all-gather float32 shards. Each message is cut into frames of at most
