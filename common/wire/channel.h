@@ -22,9 +22,10 @@ inline constexpr int kDataMessageBytesMax = 8 << 20;
 grpc::ChannelArguments control_channel_arguments();
 void apply_control_settings(grpc::ServerBuilder& builder);
 
-// Data plane: big HTTP/2 frames, 1 MiB reads, no bandwidth probe, own connection per channel.
-grpc::ChannelArguments data_channel_arguments();
-void apply_data_settings(grpc::ServerBuilder& builder);
+// Data plane: big HTTP/2 frames and reads, no bandwidth probe, own connection per channel. The
+// window of 64 MiB is shared out over the `lanes` >= 1 connections between two ranks.
+grpc::ChannelArguments data_channel_arguments(int lanes);
+void apply_data_settings(grpc::ServerBuilder& builder, int lanes);
 
 // The host of "host:port" or "[v6]:port". Errors: InvalidArgument with what is expected.
 absl::StatusOr<std::string> host_of(const std::string& address);
