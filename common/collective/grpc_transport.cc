@@ -64,6 +64,7 @@ GrpcTransport::GrpcTransport(GrpcTransportOptions options)
 absl::StatusOr<std::unique_ptr<GrpcTransport>> GrpcTransport::create(
     const GrpcTransportOptions& options) {
   LACONIC_RETURN_IF_ERROR(check(options));
+  wire::keep_freed_memory();
   std::unique_ptr<GrpcTransport> transport(new GrpcTransport(options));
   LACONIC_RETURN_IF_ERROR(transport->listen());
   return transport;

@@ -36,7 +36,8 @@ struct GrpcTransportOptions {
 // Thread-safe, except connect(), which is called once, before frames are sent.
 class GrpcTransport final : public Transport {
  public:
-  // Listens on a free port of `host`. Peers may open their streams from now on.
+  // Listens on a free port of `host`. Peers may open their streams from now on. Sets for the whole
+  // process how memory is kept: wire::keep_freed_memory().
   // Errors: InvalidArgument for options outside their ranges, Unavailable if it cannot listen.
   static absl::StatusOr<std::unique_ptr<GrpcTransport>> create(const GrpcTransportOptions& options);
 

@@ -14,9 +14,10 @@
 namespace laconic::collective {
 namespace {
 
-// A held slice keeps gRPC's whole read buffer (wire/channel.h, up to 4 MiB), so small payloads are
-// copied: the queue's limit counts payloads, not what they hold.
-constexpr size_t kHeldBytesMin = 256 << 10;
+// A held slice keeps the whole buffer that gRPC read into, 64 KiB in 1.51, so small payloads are
+// copied: the queue's limit counts payloads, not what they hold. A tile of 1 MiB lies in some 17 of
+// them and is copied too.
+constexpr size_t kHeldBytesMin = 32 << 10;
 
 // A message of our header and a slice that refers to the payload and keeps it alive: no copy.
 grpc::ByteBuffer to_message(const Frame& frame) {
