@@ -88,14 +88,14 @@ absl::StatusOr<std::vector<Payload>> Communicator::all_gather(const Payload& pay
   Exchange exchange;
   exchange.header = start(FrameKind::kPayload, tag);
   exchange.outgoing.assign(at(world_size()), payload);
-  for (int r = 0; r < world_size(); ++r) {
-    exchange.incoming.push_back({.bytes_max = payload_bytes_max});
+  exchange.incoming.resize(at(world_size()));
+  for (Incoming& in : exchange.incoming) {
+    in.bytes_max = payload_bytes_max;
   }
   LACONIC_RETURN_IF_ERROR(run(exchange));
-  std::vector<Payload> all;
-  all.reserve(at(world_size()));
+  std::vector<Payload> all(at(world_size()));
   for (int r = 0; r < world_size(); ++r) {
-    all.push_back(r == rank() ? payload : Payload(exchange.incoming[at(r)].bytes));
+    all[at(r)] = r == rank() ? payload : Payload(exchange.incoming[at(r)].bytes);
   }
   return all;
 }
@@ -179,7 +179,9 @@ absl::Status Communicator::run(Exchange& exchange) {
   int64_t sent = 0;
   for (int64_t tile = 0; tile < tiles; ++tile) {
     for (; sent < std::min(tiles, tile + kTilesAhead); ++sent) {
-      LACONIC_RETURN_IF_ERROR(send_tile(exchange, sent));
+      if (absl::Status status = send_tile(exchange, sent); !status.ok()) {
+        return status;
+      }
     }
     LACONIC_RETURN_IF_ERROR(receive_tile(exchange, tile));
     for (const Incoming& in : exchange.incoming) {

@@ -21,8 +21,11 @@ namespace laconic::metrics {
 namespace {
 
 // 12 buckets from a millisecond (one fsync) to ten minutes (a wait in the queue).
-const prometheus::Histogram::BucketBoundaries kSecondsBuckets = {0.001, 0.003, 0.01, 0.03, 0.1, 0.3,
-                                                                 1,     3,     10,   60,   600};
+const prometheus::Histogram::BucketBoundaries& seconds_buckets() {
+  static const prometheus::Histogram::BucketBoundaries buckets = {
+      0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 60, 600};
+  return buckets;
+}
 
 using SeriesKey = std::pair<const Metric*, Metrics::Labels>;
 
@@ -118,10 +121,10 @@ void Metrics::raise_to(const Metric& metric, const Labels& labels, double value)
 
 void Metrics::observe(const Metric& metric, const Labels& labels, double value, int64_t count) {
   const std::lock_guard<std::mutex> lock(impl_->mutex);
-  prometheus::Histogram& histogram = impl_->at(impl_->histograms, metric, labels, kSecondsBuckets);
-  std::vector<double> increments(kSecondsBuckets.size() + 1, 0.0);
-  const auto bucket = std::lower_bound(kSecondsBuckets.begin(), kSecondsBuckets.end(), value) -
-                      kSecondsBuckets.begin();
+  const prometheus::Histogram::BucketBoundaries& ends = seconds_buckets();
+  prometheus::Histogram& histogram = impl_->at(impl_->histograms, metric, labels, ends);
+  std::vector<double> increments(ends.size() + 1, 0.0);
+  const auto bucket = std::lower_bound(ends.begin(), ends.end(), value) - ends.begin();
   increments[static_cast<size_t>(bucket)] = static_cast<double>(count);
   histogram.ObserveMultiple(increments, value * static_cast<double>(count));
 }

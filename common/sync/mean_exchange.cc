@@ -147,7 +147,7 @@ absl::Status MeanExchange::compressed_mean(std::span<const float> v, std::span<f
         communicator_.all_gather(collective::Payload(payload), codec_->payload_bytes_max(), tag());
   }
   const Stopwatch watch(stats_.decompress_seconds);
-  const absl::Status status = payloads.ok() ? add_decoded(*payloads) : payloads.status();
+  absl::Status status = payloads.ok() ? add_decoded(*payloads) : payloads.status();
   if (!status.ok()) {
     error_feedback_->rollback();
     return status;
