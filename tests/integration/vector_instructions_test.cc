@@ -40,7 +40,7 @@ INSTANTIATE_TEST_SUITE_P(Compressors, VectorInstructionsTest,
                                            "{quantize: {bits: 2, rows: {}}}",
                                            "{quantize: {bits: 8, block: 64}}",
                                            "{top_k: {density: 0.05, value_bits: 4}}"),
-                         [](const auto& info) { return absl::StrCat("Case", info.index); });
+                         [](const auto& test) { return absl::StrCat("Case", test.index); });
 
 }  // namespace
 }  // namespace laconic::integration
