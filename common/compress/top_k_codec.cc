@@ -20,7 +20,6 @@ constexpr size_t kScatterAhead = 64;
 // What one encode or decode needs, O(k), kept by the thread for the next one.
 struct Scratch {
   TopKSelector selector;
-  std::vector<uint8_t> bytes;
   std::vector<uint32_t> positions;
   std::vector<float> values;
 };
@@ -31,8 +30,7 @@ Scratch& scratch() {
 }
 
 ValueCoder coder_of(core::ValueCode code, int64_t kept) {
-  return {code, code == core::ValueCode::kFloat32 ? std::vector<int64_t>{kept}
-                                                  : even_groups(kept, core::kTopKGroup)};
+  return {code, even_groups(kept, code == core::ValueCode::kFloat32 ? kept : core::kTopKGroup)};
 }
 
 // The next round's threshold: see the head of top_k_codec.h.
@@ -98,11 +96,12 @@ absl::StatusOr<size_t> TopKCodec::encode_source(const SelectSource& source, Enco
   if (values.empty()) {
     return bytes;
   }
-  memory.bytes.clear();
-  coder_of(code_, static_cast<int64_t>(values.size())).encode(values, memory.bytes);
-  std::copy(memory.bytes.begin(), memory.bytes.end(),
-            out.begin() + static_cast<std::ptrdiff_t>(bytes));
-  return bytes + memory.bytes.size();
+  const ValueCoder coder = coder_of(code_, static_cast<int64_t>(values.size()));
+  const std::span<uint8_t> section = out.subspan(bytes, static_cast<size_t>(coder.bytes()));
+  if (!coder.encode(values, section)) {
+    return absl::InternalError("top-k: a value is not finite after the selection found it so");
+  }
+  return bytes + section.size();
 }
 
 absl::StatusOr<TopKCodec::Kept> TopKCodec::decode_kept(std::span<const uint8_t> payload) const {
