@@ -216,10 +216,11 @@ int main(int argc, char** argv) {
                  "as root: a network namespace for each rank, behind a link of this rate")
       ->check(CLI::IsMember({"1gbit", "100mbit"}));
   app.add_option("--json", options.json, "file to write the report to");
-  const std::string internal = "internal: which rank this process is, and where the others are";
-  app.add_option("--rank", options.rank.rank, internal)->group("");
-  app.add_option("--host", options.rank.host, internal)->group("");
-  app.add_option("--directory", options.rank.directory, internal)->group("");
+  const std::string internal_help =
+      "internal: which rank this process is, and where the others are";
+  app.add_option("--rank", options.rank.rank, internal_help)->group("");
+  app.add_option("--host", options.rank.host, internal_help)->group("");
+  app.add_option("--directory", options.rank.directory, internal_help)->group("");
   CLI11_PARSE(app, argc, argv);
   if (!options.rate.empty() && elements->count() == 0) {
     options.rank.elements = 25'600'000;
