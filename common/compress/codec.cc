@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/compress/dense_codec.h"
+#include "common/compress/random_codecs.h"
 #include "common/compress/top_k_codec.h"
 #include "common/core/payload_size.h"
 #include "common/core/status_macros.h"
@@ -65,6 +66,26 @@ absl::Status check_top_k(const CodecSpec& spec) {
   return absl::OkStatus();
 }
 
+absl::Status check_rand_k(const CodecSpec& spec) {
+  constexpr double kDensityMax = 0.5;
+  if (!(spec.density > 0 && spec.density <= kDensityMax)) {
+    return absl::InvalidArgumentError(absl::StrCat("rand-k: density is ", spec.density,
+                                                   ", allowed: above 0, at most ", kDensityMax));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status check_ranks(const CodecSpec& spec) {
+  constexpr int kWorldSizeMax = 65535;
+  if (spec.world_size < 1 || spec.world_size > kWorldSizeMax || spec.rank < 0 ||
+      spec.rank >= spec.world_size) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("codec: rank ", spec.rank, " of ", spec.world_size,
+                     ", allowed: 0..P-1 with P in 1..", kWorldSizeMax));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<size_t> Codec::encode_sum(std::span<const float> v, float decay, std::span<float> a,
@@ -100,6 +121,7 @@ absl::StatusOr<std::vector<uint8_t>> Codec::encode(std::span<const float> a) con
 absl::StatusOr<std::unique_ptr<Codec>> make_codec(const CodecSpec& spec,
                                                   const core::Layout& layout) {
   LACONIC_RETURN_IF_ERROR(check_layout(layout));
+  LACONIC_RETURN_IF_ERROR(check_ranks(spec));
   switch (spec.kind) {
     case CodecKind::kNone:
       return std::make_unique<DenseCodec>(spec, layout);
@@ -109,6 +131,11 @@ absl::StatusOr<std::unique_ptr<Codec>> make_codec(const CodecSpec& spec,
     case CodecKind::kTopK:
       LACONIC_RETURN_IF_ERROR(check_top_k(spec));
       return std::make_unique<TopKCodec>(spec, layout);
+    case CodecKind::kRandK:
+      LACONIC_RETURN_IF_ERROR(check_rand_k(spec));
+      return std::make_unique<RandKCodec>(spec, layout);
+    case CodecKind::kPermK:
+      return std::make_unique<PermKCodec>(spec, layout);
   }
   return absl::InvalidArgumentError(
       absl::StrCat("codec: unknown kind ", static_cast<int>(spec.kind)));

@@ -9,6 +9,8 @@ enum class CodecKind : uint8_t {
   kNone = 0,      // float32, little-endian
   kQuantize = 1,  // every element in `bits`, one scale per block or row
   kTopK = 2,      // the largest elements: Elias-Fano positions, `bits` per value
+  kRandK = 3,     // k random elements as float32; the seed of the round gives their positions
+  kPermK = 4,     // each rank sends its own part of a random partition of the elements as float32
 };
 
 struct CodecSpec {
@@ -16,7 +18,12 @@ struct CodecSpec {
   int bits = 32;        // quantize: 8, 4, 2, 1; top-k values: 32, 8, 4, 2
   bool rows = false;    // quantize: one scale per row of the layout instead of per block
   int64_t block = 256;  // quantize without rows: elements per scale, a power of two in 16..65536
-  double density = 0;   // top-k: kept / total, in (0, 0.5]
+  double density = 0;   // top-k, rand-k: kept / total, in (0, 0.5]
+  bool scaled = false;  // rand-k, perm-k: values times d / k (perm-k: P), which makes them unbiased
+
+  // Who encodes; set by the exchange, not by the job file. perm-k: which part is ours.
+  int rank = 0;        // 0..world_size-1
+  int world_size = 1;  // P: 1..65535
 
   bool lossy() const {
     return kind != CodecKind::kNone && !(kind == CodecKind::kTopK && density >= 1);

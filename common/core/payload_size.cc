@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "common/core/bits.h"
+#include "common/core/codec_sizes.h"
 
 namespace laconic::core {
 namespace {
@@ -16,6 +17,8 @@ int64_t ceil_div(int64_t a, int64_t b) {
 int64_t group_count(const CodecSpec& spec, const Layout& layout) {
   switch (spec.kind) {
     case CodecKind::kNone:
+    case CodecKind::kRandK:
+    case CodecKind::kPermK:
       return 0;
     case CodecKind::kQuantize:
       return spec.rows ? layout.total_rows() : ceil_div(layout.elements(), spec.block);
@@ -137,6 +140,9 @@ int64_t position_bits_max(int64_t elements, int64_t kept) {
 }
 
 int64_t payload_bytes_max(const CodecSpec& spec, const Layout& layout) {
+  if (spec.kind > CodecKind::kTopK) {
+    return other_payload_bytes_max(spec, layout);
+  }
   const ValueCode code = value_code(spec);
   const int64_t elements = layout.elements();
   const int64_t groups = group_count(spec, layout);
@@ -145,6 +151,11 @@ int64_t payload_bytes_max(const CodecSpec& spec, const Layout& layout) {
   }
   const int64_t kept = kept_elements(spec.density, elements);
   return bytes_for_bits(position_bits_max(elements, kept)) + value_bytes(code, kept, groups);
+}
+
+bool payload_size_varies(const CodecSpec& spec, const Layout& layout) {
+  return spec.kind == CodecKind::kTopK ||
+         (spec.kind == CodecKind::kPermK && layout.elements() % spec.world_size != 0);
 }
 
 }  // namespace laconic::core

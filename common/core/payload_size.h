@@ -14,10 +14,13 @@ namespace laconic::core {
 // Largest d of a codec: positions fit 32 bits, and no size below overflows.
 inline constexpr int64_t kCodecElementsMax = int64_t{1} << 32;
 
-// Bytes of the payload that `spec` makes of a vector of this layout: exact for none and quantize,
-// the largest possible for top-k. The layout of the bytes is docs/wire-format.md.
+// Bytes of the payload that `spec` makes of a vector of this layout: exact, or the largest possible
+// where payload_size_varies(). The layout of the bytes is docs/wire-format.md.
 // The spec must be within the ranges of codec_spec.h, d in 1..kCodecElementsMax.
 int64_t payload_bytes_max(const CodecSpec& spec, const Layout& layout);
+
+// True if payloads of this layout can be smaller than payload_bytes_max().
+bool payload_size_varies(const CodecSpec& spec, const Layout& layout);
 
 // Scales in a quantized payload: one per row, or one per block of the flat vector; at 2 bits two.
 // 0 for the other kinds.
