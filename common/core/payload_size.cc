@@ -19,6 +19,8 @@ int64_t group_count(const CodecSpec& spec, const Layout& layout) {
     case CodecKind::kNone:
     case CodecKind::kRandK:
     case CodecKind::kPermK:
+    case CodecKind::kChunkedTopK:
+    case CodecKind::kNatural:
       return 0;
     case CodecKind::kQuantize:
       return spec.rows ? layout.total_rows() : ceil_div(layout.elements(), spec.block);
@@ -55,7 +57,7 @@ ValueCode value_code(const CodecSpec& spec) {
     case 8:
       return ValueCode::kLinear8;
     case 4:
-      return spec.kind == CodecKind::kTopK ? ValueCode::kLog4 : ValueCode::kLinear4;
+      return spec.kind != CodecKind::kQuantize ? ValueCode::kLog4 : ValueCode::kLinear4;
     case 2:
       return ValueCode::kTwoLevels;
     case 1:

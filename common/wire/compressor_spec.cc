@@ -28,6 +28,10 @@ void check_quantize(Checker& checker, const std::string& path, const v1::Quantiz
     checker.add(path + ".block",
                 absl::StrCat("is ", block, "; allowed: a power of two in 16..65536"));
   }
+  if (quantize.stochastic() && quantize.has_bits() && quantize.bits() < 4) {
+    checker.add(path + ".stochastic", absl::StrCat("is true with ", quantize.bits(),
+                                                   " bits; allowed: true with 8 or 4 bits"));
+  }
 }
 
 void check_density(Checker& checker, const std::string& path, bool set, double density) {
@@ -40,6 +44,20 @@ void check_value_bits(Checker& checker, const std::string& path, int32_t bits) {
   }
 }
 
+void check_chunked_top_k(Checker& checker, const std::string& path,
+                         const v1::ChunkedTopK& chunked) {
+  const int32_t chunk = chunked.has_chunk() ? chunked.chunk() : 4096;
+  if (chunk < 64 || chunk > 65536 || (chunk & (chunk - 1)) != 0) {
+    checker.add(path + ".chunk",
+                absl::StrCat("is ", chunk, "; allowed: a power of two in 64..65536"));
+  } else {
+    checker.integer(path + ".kept", chunked.has_kept() ? chunked.kept() : 64, 1, chunk / 4);
+  }
+  if (chunked.has_value_bits()) {
+    check_value_bits(checker, path, chunked.value_bits());
+  }
+}
+
 bool loses_nothing(const v1::Compressor& compressor) {
   return compressor.has_none() || compressor.codec_case() == v1::Compressor::CODEC_NOT_SET;
 }
@@ -47,6 +65,11 @@ bool loses_nothing(const v1::Compressor& compressor) {
 // Scaled values are no contraction: what error feedback keeps would grow without limit.
 bool is_scaled(const v1::Compressor& compressor) {
   return compressor.rand_k().scaled() || compressor.perm_k().scaled();
+}
+
+// Converges without error feedback.
+bool is_unbiased(const v1::Compressor& compressor) {
+  return is_scaled(compressor) || compressor.has_natural() || compressor.quantize().stochastic();
 }
 
 void check_error_feedback(Checker& checker, const std::string& path,
@@ -68,7 +91,7 @@ void check_error_feedback(Checker& checker, const std::string& path,
 void check_compressor(Checker& checker, const v1::Compressor& compressor) {
   const std::string path = "spec.exchange.compressor";
   if (compressor.codec_case() == v1::Compressor::CODEC_NOT_SET) {
-    checker.missing(path, "one of none, quantize, top_k, rand_k, perm_k");
+    checker.missing(path, "one of none, quantize, top_k, chunked_top_k, rand_k, perm_k, natural");
   }
   if (compressor.has_quantize()) {
     check_quantize(checker, path + ".quantize", compressor.quantize());
@@ -83,6 +106,9 @@ void check_compressor(Checker& checker, const v1::Compressor& compressor) {
   if (compressor.has_rand_k()) {
     check_density(checker, path + ".rand_k", compressor.rand_k().has_density(),
                   compressor.rand_k().density());
+  }
+  if (compressor.has_chunked_top_k()) {
+    check_chunked_top_k(checker, path + ".chunked_top_k", compressor.chunked_top_k());
   }
   check_error_feedback(checker, path + ".error_feedback", compressor);
   if (compressor.has_residual_decay()) {
@@ -101,8 +127,14 @@ void fill_compressor(v1::Compressor& compressor, bool local) {
   if (compressor.has_top_k() && !compressor.top_k().has_value_bits()) {
     compressor.mutable_top_k()->set_value_bits(4);
   }
+  if (compressor.has_chunked_top_k()) {
+    v1::ChunkedTopK& chunked = *compressor.mutable_chunked_top_k();
+    chunked.set_kept(chunked.has_kept() ? chunked.kept() : 64);
+    chunked.set_chunk(chunked.has_chunk() ? chunked.chunk() : 4096);
+    chunked.set_value_bits(chunked.has_value_bits() ? chunked.value_bits() : 2);
+  }
   if (!compressor.has_error_feedback()) {
-    compressor.set_error_feedback(!compressor.has_none() && !is_scaled(compressor));
+    compressor.set_error_feedback(!compressor.has_none() && !is_unbiased(compressor));
   }
   if (compressor.has_rand_k() && !compressor.rand_k().has_scaled()) {
     compressor.mutable_rand_k()->set_scaled(!compressor.error_feedback());
@@ -121,6 +153,7 @@ core::CodecSpec codec_spec(const v1::Compressor& compressor) {
     codec.kind = core::CodecKind::kQuantize;
     codec.bits = compressor.quantize().bits();
     codec.rows = compressor.quantize().has_rows();
+    codec.stochastic = compressor.quantize().stochastic();
     if (compressor.quantize().has_block()) {
       codec.block = compressor.quantize().block();
     }
@@ -135,6 +168,13 @@ core::CodecSpec codec_spec(const v1::Compressor& compressor) {
   } else if (compressor.has_perm_k()) {
     codec.kind = core::CodecKind::kPermK;
     codec.scaled = compressor.perm_k().scaled();
+  } else if (compressor.has_chunked_top_k()) {
+    codec.kind = core::CodecKind::kChunkedTopK;
+    codec.bits = compressor.chunked_top_k().value_bits();
+    codec.chunk = compressor.chunked_top_k().chunk();
+    codec.per_chunk = compressor.chunked_top_k().kept();
+  } else if (compressor.has_natural()) {
+    codec.kind = core::CodecKind::kNatural;
   }
   return codec;
 }

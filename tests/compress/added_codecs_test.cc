@@ -34,8 +34,31 @@ core::CodecSpec perm_k(int rank, int world_size, bool scaled) {
       .kind = core::CodecKind::kPermK, .scaled = scaled, .rank = rank, .world_size = world_size};
 }
 
+core::CodecSpec chunked(int bits, int64_t per_chunk, int64_t chunk) {
+  return {
+      .kind = core::CodecKind::kChunkedTopK, .bits = bits, .chunk = chunk, .per_chunk = per_chunk};
+}
+
+core::CodecSpec stochastic(int bits, bool rows) {
+  return {.kind = core::CodecKind::kQuantize,
+          .bits = bits,
+          .rows = rows,
+          .block = 64,
+          .stochastic = true};
+}
+
 std::vector<core::CodecSpec> added_specs() {
-  return {rand_k(0.01, false), rand_k(0.5, true), perm_k(0, 1, false), perm_k(2, 3, true),
+  return {chunked(32, 16, 64),
+          chunked(8, 3, 64),
+          chunked(4, 64, 4096),
+          chunked(2, 1, 65536),
+          {.kind = core::CodecKind::kNatural},
+          stochastic(8, false),
+          stochastic(4, true),
+          rand_k(0.01, false),
+          rand_k(0.5, true),
+          perm_k(0, 1, false),
+          perm_k(2, 3, true),
           perm_k(5, 7, false)};
 }
 

@@ -78,5 +78,43 @@ TEST(RandomCodecSpecTest, PredictsTheBytesOfARound) {
   EXPECT_FALSE(predicted("perm_k {}", 999).upper_bound);
 }
 
+TEST(ChunkedTopKSpecTest, HasTheShapeOfSparseLoCoByDefault) {
+  const core::CodecSpec codec = spec_of("chunked_top_k {}").codec;
+  EXPECT_EQ(codec.kind, core::CodecKind::kChunkedTopK);
+  EXPECT_EQ(codec.per_chunk, 64);
+  EXPECT_EQ(codec.chunk, 4096);
+  EXPECT_EQ(codec.bits, 2);
+  EXPECT_TRUE(spec_of("chunked_top_k {}").error_feedback);
+  // 8 position bits and 2 value bits for 64 elements, and two scales.
+  EXPECT_EQ(predicted("chunked_top_k {}", 4096).payload_bytes, 64 + 16 + 4);
+  EXPECT_FALSE(predicted("chunked_top_k {}", 4096).upper_bound);
+}
+
+TEST(ChunkedTopKSpecTest, RefusesWrongChunksCountsAndBits) {
+  EXPECT_EQ(complaints("chunked_top_k {}"), "");
+  EXPECT_EQ(complaints("chunked_top_k {chunk: 100}"),
+            "chunked_top_k.chunk is 100; allowed: a power of two in 64..65536\n");
+  EXPECT_EQ(complaints("chunked_top_k {chunk: 64 value_bits: 3}"),
+            "chunked_top_k.kept is 64; allowed: 1..16\n"
+            "chunked_top_k.value_bits is 3; allowed: 32, 8, 4 or 2\n");
+}
+
+TEST(RandomRoundingSpecTest, NeedsNoErrorFeedbackAndMayHaveIt) {
+  const core::ExchangeSpec natural = spec_of("natural {}");
+  EXPECT_EQ(natural.codec.kind, core::CodecKind::kNatural);
+  EXPECT_FALSE(natural.error_feedback);
+  EXPECT_EQ(predicted("natural {}", 1000).payload_bytes, 1125);
+  const core::ExchangeSpec quantize = spec_of("quantize {bits: 4 stochastic: true}");
+  EXPECT_TRUE(quantize.codec.stochastic);
+  EXPECT_FALSE(quantize.error_feedback);
+  EXPECT_TRUE(spec_of("natural {} error_feedback: true").error_feedback);
+  EXPECT_EQ(complaints("natural {} error_feedback: true"), "");
+}
+
+TEST(RandomRoundingSpecTest, RefusesStochasticRoundingInFewerThanFourBits) {
+  EXPECT_EQ(complaints("quantize {bits: 2 stochastic: true}"),
+            "quantize.stochastic is true with 2 bits; allowed: true with 8 or 4 bits\n");
+}
+
 }  // namespace
 }  // namespace laconic::wire
