@@ -96,6 +96,13 @@ bool ValueCoder::encode_sum(std::span<const float> v, float decay, std::span<flo
       {.values = a.data(), .addend = v.data(), .out = a.data(), .factor = decay, .add = true}, out);
 }
 
+void ValueCoder::encode(std::span<const float> in, std::vector<uint8_t>& out) const {
+  const size_t start = out.size();
+  out.resize(start + static_cast<size_t>(bytes_));
+  // The values are finite, so nothing can fail.
+  static_cast<void>(encode(in, std::span(out).subspan(start)));
+}
+
 bool ValueCoder::encode_runs(const Job& job, std::span<uint8_t> out) const {
   const CodeKernels kernels = kernels_of(code_);
   const EncodeKernel kernel = job.add ? kernels.encode_sum : kernels.encode;

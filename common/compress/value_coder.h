@@ -56,6 +56,9 @@ class ValueCoder {
   [[nodiscard]] bool encode_sum(std::span<const float> v, float decay, std::span<float> a,
                                 std::span<uint8_t> out) const;
 
+  // Appends bytes() bytes to `out`. in: [values()] f32, finite.
+  void encode(std::span<const float> in, std::vector<uint8_t>& out) const;
+
   // in: from a peer. out: [values()] f32, overwritten, finite; unspecified after an error.
   // Errors: DataLoss for a wrong size, a scale that no encoder makes, a reserved code, or bits set
   // behind the last value.

@@ -395,13 +395,13 @@ TEST_P(VectorSetTest, MakesTheScalarBytesOfLogLevels) {
       const ValueCoder coder(core::ValueCode::kLog4, even_groups(length, group));
       Bytes expected(static_cast<size_t>(coder.bytes()));
       use_scalar();
-      ASSERT_TRUE(coder.encode(in, expected));
+      ASSERT_TRUE(coder.encode(in, std::span(expected)));
       const Floats other = gauss(13, length);
       Floats expected_sum = other;
       ASSERT_OK(coder.decode_add(expected, -1.0F, expected_sum));
       use_vectors();
       Bytes payload(expected.size());
-      ASSERT_TRUE(coder.encode(in, payload));
+      ASSERT_TRUE(coder.encode(in, std::span(payload)));
       ASSERT_EQ(payload, expected);
       Floats sum = other;
       ASSERT_OK(coder.decode_add(payload, -1.0F, sum));
