@@ -99,7 +99,7 @@ std::string describe_bytes(const v1::TrainJob& job) {
   }
   const wire::RoundPrediction round = wire::predict_round(job, *layout);
   const int32_t workers = spec.workers().has_count() ? spec.workers().count() : 1;
-  const std::string size = spec.exchange().compressor().has_top_k() ? ", expected" : "";
+  const std::string size = round.varies ? ", expected" : "";
   std::vector<Row> rows = {
       {"payload", core::format_bytes(round.payload_bytes), "one update" + size},
       {"sent", core::format_bytes(round.sent_bytes), "to all peers, with frame headers" + size},

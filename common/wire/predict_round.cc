@@ -30,6 +30,7 @@ RoundPrediction predict_round(const v1::TrainJob& job, const core::Layout& layou
 
   RoundPrediction prediction;
   prediction.payload_bytes = core::payload_bytes_expected(exchange.codec, layout);
+  prediction.varies = core::payload_size_varies(exchange.codec, layout);
   prediction.rounds = (steps + inner_steps - 1) / inner_steps;
   // Ring all-reduce: each rank sends P-1 of P shards twice. Multiplied first: exact up to rounding.
   prediction.dense_bytes = 2 * peers * 4 * elements * inner_steps / world_size;

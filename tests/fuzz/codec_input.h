@@ -20,7 +20,7 @@ struct CodecChoice {
   int64_t columns = 1;   // 1..256, of all rows but the last
 };
 
-// Byte 0: spec; 1: even for a short vector; 2, 3: elements; 4: columns.
+// Byte 0: spec; 1: a short vector unless its lowest bits are 7; 2, 3: elements; 4: columns.
 CodecChoice take_choice(Input& input);
 // The bytes that take_choice() reads as this choice.
 std::vector<uint8_t> choice_bytes(const CodecChoice& choice);
