@@ -49,8 +49,9 @@ Scales fit_two_levels(std::span<const float> group) {
       break;  // All magnitudes are alike: one level is enough.
     }
     const double high_sum = sum_of_magnitudes(group, threshold);
-    // Not a sum of its own: half the work for vector code. Rounding may make it negative.
-    low = std::max(0.0, total - high_sum) / static_cast<double>(count - above);
+    // Not a sum of its own: half the work for vector code. Never negative: rounding is monotone, so
+    // no lane with fewer terms is larger.
+    low = (total - high_sum) / static_cast<double>(count - above);
     high = high_sum / static_cast<double>(above);
     threshold = (low + high) / 2;
   }

@@ -1,6 +1,7 @@
 
 
 // GCC 12 takes the deliberately undefined registers in this header for mistakes (GCC bug 105593).
+#if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #if !defined(__clang__)  // It does not know this one.
@@ -8,6 +9,9 @@
 #endif
 #include <immintrin.h>
 #pragma GCC diagnostic pop
+#else
+#include <immintrin.h>
+#endif
 
 #include "common/compress/select_kernels.h"
 

@@ -51,7 +51,10 @@ absl::StatusOr<std::unique_ptr<MeanExchange>> MeanExchange::make(
   }
   std::unique_ptr<compress::Codec> codec;
   if (spec.codec.kind != core::CodecKind::kNone) {
-    LACONIC_ASSIGN_OR_RETURN(codec, compress::make_codec(spec.codec, layout));
+    core::CodecSpec codec_spec = spec.codec;
+    codec_spec.rank = communicator.rank();
+    codec_spec.world_size = communicator.world_size();
+    LACONIC_ASSIGN_OR_RETURN(codec, compress::make_codec(codec_spec, layout));
   }
   return std::unique_ptr<MeanExchange>(
       new MeanExchange(std::move(codec), spec, layout.elements(), communicator));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/wire/compressor_spec.h"
 #include "common/wire/job_defaults.h"
 
 namespace laconic::wire {
@@ -65,42 +66,6 @@ void fill_data(v1::Data& data, uint64_t train_seed) {
   }
 }
 
-void fill_compressor(v1::Compressor& compressor, bool local) {
-  if (compressor.codec_case() == v1::Compressor::CODEC_NOT_SET) {
-    compressor.mutable_none();
-  }
-  if (compressor.has_quantize() &&
-      compressor.quantize().scale_case() == v1::Quantize::SCALE_NOT_SET) {
-    compressor.mutable_quantize()->set_block(256);
-  }
-  if (compressor.has_top_k() && !compressor.top_k().has_value_bits()) {
-    compressor.mutable_top_k()->set_value_bits(4);
-  }
-  if (!compressor.has_error_feedback()) {
-    compressor.set_error_feedback(!compressor.has_none());
-  }
-  if (!compressor.has_residual_decay()) {
-    compressor.set_residual_decay(local ? 0.9 : 1.0);
-  }
-}
-
-core::CodecSpec codec_spec(const v1::Compressor& compressor) {
-  core::CodecSpec codec;
-  if (compressor.has_quantize()) {
-    codec.kind = core::CodecKind::kQuantize;
-    codec.bits = compressor.quantize().bits();
-    codec.rows = compressor.quantize().has_rows();
-    if (compressor.quantize().has_block()) {
-      codec.block = compressor.quantize().block();
-    }
-  } else if (compressor.has_top_k()) {
-    codec.kind = core::CodecKind::kTopK;
-    codec.bits = compressor.top_k().value_bits();
-    codec.density = compressor.top_k().density();
-  }
-  return codec;
-}
-
 absl::Duration to_duration(const google::protobuf::Duration& duration) {
   return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
 }
@@ -151,6 +116,7 @@ core::ExchangeSpec exchange_spec(const v1::TrainJob& job) {
   const v1::Exchange exchange = with_exchange_defaults(job.spec().exchange());
   core::ExchangeSpec spec;
   spec.codec = codec_spec(exchange.compressor());
+  spec.codec.world_size = job.spec().workers().has_count() ? job.spec().workers().count() : 1;
   spec.error_feedback = exchange.compressor().error_feedback();
   spec.residual_decay = exchange.compressor().residual_decay();
   spec.round_deadline = to_duration(exchange.round_deadline());

@@ -173,7 +173,7 @@ TEST(CheckJobTest, NamesWhatIsWrongWithTrainingAndExchange) {
          compressor->set_error_feedback(true);
        },
        "spec.exchange.compressor.error_feedback is true with a codec that loses nothing; allowed: "
-       "true with quantize or top_k\n"},
+       "true with a lossy codec\n"},
       {[](auto& j) {
          j.mutable_spec()->mutable_exchange()->mutable_round_deadline()->set_nanos(5);
        },
@@ -245,7 +245,8 @@ TEST(ExchangeSpecTest, TurnsErrorFeedbackOnForLossyCodecsOnly) {
   EXPECT_EQ(lossy.method, core::Method::kLocal);
   EXPECT_EQ(lossy.inner_steps, 32);
   EXPECT_EQ(lossy.codec,
-            (core::CodecSpec{.kind = core::CodecKind::kQuantize, .bits = 1, .rows = true}));
+            (core::CodecSpec{
+                .kind = core::CodecKind::kQuantize, .bits = 1, .rows = true, .world_size = 4}));
   EXPECT_TRUE(lossy.error_feedback);
   EXPECT_EQ(lossy.residual_decay, 0.9);
 
