@@ -74,7 +74,7 @@ void add_codec_seed(const Corpus& corpus, const CodecChoice& choice) {
 }
 
 void add_codecs(const Corpus& corpus) {
-  const size_t specs = compress::every_spec().size();
+  const size_t specs = spec_count();
   for (size_t spec = 0; spec < specs; ++spec) {
     add_codec_seed(corpus, {.spec = spec, .elements = 41, .columns = 7});
     const bool small = spec_of({.spec = spec}).kind == core::CodecKind::kTopK &&
