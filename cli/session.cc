@@ -53,6 +53,14 @@ int Session::fail_usage(const absl::Status& status) {
   return core::kExitUsage;
 }
 
+int Session::detached(const std::string& command) {
+  if (json()) {
+    return fail_stream(absl::CancelledError("detached; the job goes on"));
+  }
+  note(absl::StrCat("detached; the job goes on. To follow it again: ", command));
+  return core::kExitInterrupted;
+}
+
 std::string error_json(const absl::Status& status, bool streamed) {
   const wire::ErrorInfo info = wire::error_info(status);
   const auto entry = [](std::string* out, const auto& pair) {
@@ -63,17 +71,6 @@ std::string error_json(const absl::Status& status, bool streamed) {
                       ",\"reason\":", json_string(info.reason),
                       ",\"message\":", json_string(std::string(status.message())),
                       ",\"metadata\":{", absl::StrJoin(info.metadata, ",", entry), "}}}");
-}
-
-CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,
-                      const std::string& example) {
-  CLI::App* command = app.add_subcommand(name, description);
-  command->footer(
-      "Options of every command (--server, -o json, ...): laconic --help\n\nExample:\n  " +
-      example);
-  // Global options may stand behind the command, too.
-  command->fallthrough();
-  return command;
 }
 
 }  // namespace laconic::cli

@@ -81,7 +81,7 @@ std::array<uint8_t, kFrameHeaderBytes> encode_frame_header(const FrameHeader& he
   writer.put(kMagic);
   writer.put(static_cast<uint8_t>(core::kWireFormatVersion));
   writer.put(static_cast<uint8_t>(header.kind));
-  writer.put(uint16_t{0});
+  writer.put(header.lane_sequence);
   writer.put(header.generation);
   writer.put(header.op_sequence);
   writer.put(header.round);
@@ -114,9 +114,7 @@ absl::StatusOr<FrameHeader> decode_frame_header(std::span<const uint8_t> bytes) 
     return absl::DataLossError(absl::StrCat("frame: kind ", kind, ", known are 1 to 4"));
   }
   header.kind = static_cast<FrameKind>(kind);
-  if (const int reserved = reader.take<uint16_t>(); reserved != 0) {
-    return absl::DataLossError(absl::StrCat("frame: reserved bits are ", reserved, ", not 0"));
-  }
+  header.lane_sequence = reader.take<uint16_t>();
   header.generation = reader.take<uint64_t>();
   header.op_sequence = reader.take<uint64_t>();
   header.round = reader.take<uint64_t>();

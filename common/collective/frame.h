@@ -23,6 +23,9 @@ enum class FrameKind : uint8_t {
 
 struct FrameHeader {
   FrameKind kind = FrameKind::kPayload;
+  // The transport's own: the low bits of the frame's number on its way, where frames travel on
+  // several lanes; 0 above the transport.
+  uint16_t lane_sequence = 0;
   uint64_t generation = 0;
   uint64_t op_sequence = 0;
   uint64_t round = 0;
@@ -44,8 +47,8 @@ int64_t tile_bytes(int64_t payload_bytes_total, int64_t tile);
 
 std::array<uint8_t, kFrameHeaderBytes> encode_frame_header(const FrameHeader& header);
 
-// Errors: DataLoss with the reason for a wrong size, magic, version, kind or reserved bits, equal
-// ranks, a total above kPayloadBytesTotalMax, or a tile and length that no cut of that total makes.
+// Errors: DataLoss with the reason for a wrong size, magic, version or kind, equal ranks, a total
+// above kPayloadBytesTotalMax, or a tile and length that no cut of that total makes.
 absl::StatusOr<FrameHeader> decode_frame_header(std::span<const uint8_t> bytes);
 
 // Errors: DataLoss if the payload's length or checksum is not what the header says.

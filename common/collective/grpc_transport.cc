@@ -6,7 +6,9 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
+#include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -36,6 +38,10 @@ absl::Status check(const GrpcTransportOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("rank is ", options.rank, "; allowed: 0..", options.world_size - 1));
   }
+  if (options.lanes < 1 || options.lanes > kLanesMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("lanes between two ranks are ", options.lanes, "; allowed: 1..", kLanesMax));
+  }
   if (options.peer_token.empty()) {
     return absl::InvalidArgumentError("the peer token is empty: anyone could send frames");
   }
@@ -52,12 +58,13 @@ std::string join_address(const std::string& host, int port) {
 
 GrpcTransport::GrpcTransport(GrpcTransportOptions options)
     : options_(std::move(options)),
-      queues_(std::make_shared<PeerQueues>(options_.rank, options_.world_size)),
+      queues_(std::make_shared<PeerQueues>(options_.rank, options_.world_size, options_.lanes)),
       service_(std::make_unique<PeerService>(queues_, options_.job_id, options_.peer_token)) {}
 
 absl::StatusOr<std::unique_ptr<GrpcTransport>> GrpcTransport::create(
     const GrpcTransportOptions& options) {
   LACONIC_RETURN_IF_ERROR(check(options));
+  wire::keep_freed_memory();
   std::unique_ptr<GrpcTransport> transport(new GrpcTransport(options));
   LACONIC_RETURN_IF_ERROR(transport->listen());
   return transport;
@@ -65,7 +72,7 @@ absl::StatusOr<std::unique_ptr<GrpcTransport>> GrpcTransport::create(
 
 absl::Status GrpcTransport::listen() {
   grpc::ServerBuilder builder;
-  wire::apply_data_settings(builder);
+  wire::apply_data_settings(builder, options_.lanes);
   int port = 0;
   builder.AddListeningPort(join_address(options_.host, 0), grpc::InsecureServerCredentials(),
                            &port);
@@ -82,10 +89,8 @@ absl::Status GrpcTransport::listen() {
 
 GrpcTransport::~GrpcTransport() {
   service_->close();
-  for (int to = 0; to < options_.world_size; ++to) {
-    if (const std::shared_ptr<OutgoingStream> stream = outgoing(to); stream != nullptr) {
-      stream->cancel();
-    }
+  for (const std::shared_ptr<OutgoingStream>& stream : all_outgoing()) {
+    stream->cancel();
   }
   if (server_ != nullptr) {
     // Streams that peers keep open are cancelled then, and end themselves in OnCancel.
@@ -102,24 +107,13 @@ absl::Status GrpcTransport::connect(uint64_t generation, const std::vector<std::
   }
   queues_->set_addresses(peers);
   service_->open(generation);
-  std::vector<std::shared_ptr<OutgoingStream>> streams(peers.size());
+  std::vector<std::shared_ptr<OutgoingStream>> streams;
   for (int to = 0; to < options_.world_size; ++to) {
-    if (to == options_.rank) {
-      continue;
+    for (int lane = 0; lane < options_.lanes; ++lane) {
+      streams.push_back(to == options_.rank
+                            ? nullptr
+                            : open_stream({to, lane}, generation, peers[static_cast<size_t>(to)]));
     }
-    auto stream = std::make_shared<OutgoingStream>(
-        queues_, to,
-        grpc::CreateCustomChannel(peers[static_cast<size_t>(to)],
-                                  grpc::InsecureChannelCredentials(),
-                                  wire::data_channel_arguments()));
-    grpc::ClientContext& context = stream->context();
-    context.set_wait_for_ready(true);  // Peers may come up a little later.
-    context.AddMetadata(kTokenKey, options_.peer_token);
-    context.AddMetadata(kJobKey, options_.job_id);
-    context.AddMetadata(kGenerationKey, absl::StrCat(generation));
-    context.AddMetadata(kFromRankKey, absl::StrCat(options_.rank));
-    OutgoingStream::start(stream);
-    streams[static_cast<size_t>(to)] = std::move(stream);
   }
   {
     absl::MutexLock lock(&mutex_);
@@ -128,18 +122,36 @@ absl::Status GrpcTransport::connect(uint64_t generation, const std::vector<std::
   return queues_->wait_connected(deadline);
 }
 
+std::shared_ptr<OutgoingStream> GrpcTransport::open_stream(PeerLane to, uint64_t generation,
+                                                           const std::string& address) const {
+  // Its settings give each channel a connection of its own.
+  auto stream = std::make_shared<OutgoingStream>(
+      queues_, to,
+      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
+                                wire::data_channel_arguments(options_.lanes)));
+  grpc::ClientContext& context = stream->context();
+  context.set_wait_for_ready(true);  // Peers may come up a little later.
+  context.AddMetadata(kTokenKey, options_.peer_token);
+  context.AddMetadata(kJobKey, options_.job_id);
+  context.AddMetadata(kGenerationKey, absl::StrCat(generation));
+  context.AddMetadata(kFromRankKey, absl::StrCat(options_.rank));
+  context.AddMetadata(kLaneKey, absl::StrCat(to.lane));
+  context.AddMetadata(kLanesKey, absl::StrCat(options_.lanes));
+  OutgoingStream::start(stream);
+  return stream;
+}
+
 int64_t GrpcTransport::refused_streams() const {
   return service_->refused_streams();
 }
 
 absl::Status GrpcTransport::send(int to_rank, Frame frame, absl::Time deadline) {
-  const std::shared_ptr<OutgoingStream> stream = outgoing(to_rank);
-  if (stream == nullptr) {
+  if (outgoing(to_rank, 0) == nullptr) {
     return absl::FailedPreconditionError(
         absl::StrCat("no stream to rank ", to_rank, ": connect() comes first"));
   }
-  LACONIC_RETURN_IF_ERROR(queues_->send(to_rank, std::move(frame), deadline));
-  stream->pump();
+  LACONIC_ASSIGN_OR_RETURN(const int lane, queues_->send(to_rank, std::move(frame), deadline));
+  outgoing(to_rank, lane)->pump();
   return absl::OkStatus();
 }
 
@@ -151,10 +163,8 @@ absl::StatusOr<Frame> GrpcTransport::receive(int from_rank, absl::Time deadline)
 
 absl::Status GrpcTransport::finish(absl::Time deadline) {
   queues_->end_all();
-  for (int to = 0; to < options_.world_size; ++to) {
-    if (const std::shared_ptr<OutgoingStream> stream = outgoing(to); stream != nullptr) {
-      stream->pump();
-    }
+  for (const std::shared_ptr<OutgoingStream>& stream : all_outgoing()) {
+    stream->pump();
   }
   return queues_->wait_ended(deadline);
 }
@@ -167,14 +177,26 @@ ByteCounts GrpcTransport::bytes() const {
   return queues_->bytes();
 }
 
+ByteCounts GrpcTransport::peer_bytes(int peer_rank) const {
+  return queues_->peer_bytes(peer_rank);
+}
+
 void GrpcTransport::abort(const absl::Status& reason) {
   queues_->abort(reason);
 }
 
-std::shared_ptr<OutgoingStream> GrpcTransport::outgoing(int to_rank) const {
+std::shared_ptr<OutgoingStream> GrpcTransport::outgoing(int to_rank, int lane) const {
   absl::MutexLock lock(&mutex_);
-  const size_t index = static_cast<size_t>(to_rank);
+  const size_t index = static_cast<size_t>(to_rank * options_.lanes + lane);
   return index < outgoing_.size() ? outgoing_[index] : nullptr;
+}
+
+std::vector<std::shared_ptr<OutgoingStream>> GrpcTransport::all_outgoing() const {
+  std::vector<std::shared_ptr<OutgoingStream>> streams;
+  absl::MutexLock lock(&mutex_);
+  std::copy_if(outgoing_.begin(), outgoing_.end(), std::back_inserter(streams),
+               [](const auto& stream) { return stream != nullptr; });
+  return streams;
 }
 
 }  // namespace laconic::collective

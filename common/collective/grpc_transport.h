@@ -1,4 +1,5 @@
-// Frames between processes and machines: one gRPC stream per ordered pair of ranks.
+// Frames between processes and machines: gRPC streams, one per lane of every ordered
+// pair of ranks.
 #pragma once
 
 #include <memory>
@@ -19,6 +20,7 @@ namespace laconic::collective {
 class OutgoingStream;
 class PeerQueues;
 class PeerService;
+struct PeerLane;
 
 struct GrpcTransportOptions {
   int rank = 0;
@@ -26,12 +28,16 @@ struct GrpcTransportOptions {
   std::string host = "127.0.0.1";  // where other ranks reach this one; no port
   std::string job_id;
   std::string peer_token;  // what all ranks of the job show to each other; not empty
+  // Connections per ordered pair of ranks, 1..kLanesMax, equal on all ranks. 1 fills a link of
+  // 1 Gbit/s; take 2 for 10 Gbit/s, and 4 or more for 25 Gbit/s or a long way that loses packets.
+  int lanes = 1;
 };
 
 // Thread-safe, except connect(), which is called once, before frames are sent.
 class GrpcTransport final : public Transport {
  public:
-  // Listens on a free port of `host`. Peers may open their streams from now on.
+  // Listens on a free port of `host`. Peers may open their streams from now on. Sets for the whole
+  // process how memory is kept: wire::keep_freed_memory().
   // Errors: InvalidArgument for options outside their ranges, Unavailable if it cannot listen.
   static absl::StatusOr<std::unique_ptr<GrpcTransport>> create(const GrpcTransportOptions& options);
 
@@ -41,7 +47,7 @@ class GrpcTransport final : public Transport {
   // "host:port", to be given to the others.
   const std::string& address() const { return address_; }
 
-  // Opens a stream to every other rank and waits until all have accepted ours and opened theirs.
+  // Opens all streams to every other rank and waits until all have accepted ours and opened theirs.
   //
   //   peers  [P] addresses in rank order; the own one is not used
   //
@@ -50,7 +56,7 @@ class GrpcTransport final : public Transport {
   absl::Status connect(uint64_t generation, const std::vector<std::string>& peers,
                        absl::Time deadline);
 
-  // Streams turned away for a wrong token, job, generation or rank.
+  // Streams turned away for a wrong token, job, generation, rank or lane.
   int64_t refused_streams() const;
 
   int rank() const override { return options_.rank; }
@@ -60,13 +66,19 @@ class GrpcTransport final : public Transport {
   absl::Status finish(absl::Time deadline) override;
   int lost_rank() const override;
   ByteCounts bytes() const override;
+  ByteCounts peer_bytes(int peer_rank) const override;
   void abort(const absl::Status& reason) override;
 
  private:
   explicit GrpcTransport(GrpcTransportOptions options);
 
   absl::Status listen();
-  std::shared_ptr<OutgoingStream> outgoing(int to_rank) const;
+  std::shared_ptr<OutgoingStream> open_stream(PeerLane to, uint64_t generation,
+                                              const std::string& address) const;
+  // Null before connect() and for our own rank.
+  std::shared_ptr<OutgoingStream> outgoing(int to_rank, int lane) const;
+  // All outgoing streams.
+  std::vector<std::shared_ptr<OutgoingStream>> all_outgoing() const;
 
   const GrpcTransportOptions options_;
   std::string address_;
@@ -74,7 +86,8 @@ class GrpcTransport final : public Transport {
   std::unique_ptr<PeerService> service_;  // Outlives server_.
   std::unique_ptr<grpc::Server> server_;
   mutable absl::Mutex mutex_;
-  std::vector<std::shared_ptr<OutgoingStream>> outgoing_ ABSL_GUARDED_BY(mutex_);  // [P] or empty
+  std::vector<std::shared_ptr<OutgoingStream>> outgoing_
+      ABSL_GUARDED_BY(mutex_);  // [P, L] or empty
 };
 
 }  // namespace laconic::collective

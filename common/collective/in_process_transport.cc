@@ -24,13 +24,16 @@ struct Message {
 struct Way {
   std::deque<Message> messages;
   int64_t bytes = 0;
+  int64_t sent = 0;
+  int64_t received = 0;
+  int64_t payload_sent = 0;
+  int64_t payload_received = 0;
   bool held = false;
   std::optional<size_t> corrupt_byte;
 };
 
 // One rank.
 struct Member {
-  ByteCounts counts;
   bool ended = false;
   bool gone = false;
   absl::Status aborted;
@@ -80,8 +83,8 @@ class InProcessNetwork::Shared {
     if (out.corrupt_byte.has_value()) {
       corrupt(message, *std::exchange(out.corrupt_byte, std::nullopt));
     }
-    member(from).counts.sent += frame.bytes();
-    member(from).counts.payload_sent += static_cast<int64_t>(frame.payload.size);
+    out.sent += frame.bytes();
+    out.payload_sent += static_cast<int64_t>(frame.payload.size);
     out.bytes += message.bytes();
     out.messages.push_back(std::move(message));
     return absl::OkStatus();
@@ -104,9 +107,13 @@ class InProcessNetwork::Shared {
     const Message message = std::move(in.messages.front());
     in.messages.pop_front();
     in.bytes -= message.bytes();
-    member(to).counts.received += message.bytes();
-    member(to).counts.payload_received += static_cast<int64_t>(message.payload.size);
+    in.received += message.bytes();
+    in.payload_received += static_cast<int64_t>(message.payload.size);
     LACONIC_ASSIGN_OR_RETURN(const FrameHeader header, decode_frame_header(message.header));
+    if (header.lane_sequence != 0) {
+      return absl::DataLossError(absl::StrCat("frame: number ", header.lane_sequence,
+                                              " on its way, but this way has no lanes"));
+    }
     return Frame{header, message.payload};
   }
 
@@ -149,9 +156,22 @@ class InProcessNetwork::Shared {
     way(from, to).held = held;
   }
 
-  ByteCounts bytes(int rank) {
+  ByteCounts peer_bytes(int rank, int peer) {
     absl::MutexLock lock(&mutex_);
-    return member(rank).counts;
+    const Way& out = way(rank, peer);
+    const Way& in = way(peer, rank);
+    return {.sent = out.sent,
+            .received = in.received,
+            .payload_sent = out.payload_sent,
+            .payload_received = in.payload_received};
+  }
+
+  ByteCounts bytes(int rank) {
+    ByteCounts all;
+    for (int peer = 0; peer < world_size_; ++peer) {
+      all += peer_bytes(rank, peer);
+    }
+    return all;
   }
 
   int lost_rank() {
@@ -210,6 +230,9 @@ class InProcessNetwork::Endpoint : public Transport {
   absl::Status finish(absl::Time deadline) override { return shared_->finish(rank_, deadline); }
   int lost_rank() const override { return shared_->lost_rank(); }
   ByteCounts bytes() const override { return shared_->bytes(rank_); }
+  ByteCounts peer_bytes(int peer_rank) const override {
+    return shared_->peer_bytes(rank_, peer_rank);
+  }
   void abort(const absl::Status& reason) override { shared_->abort(rank_, reason); }
 
  private:

@@ -1,5 +1,6 @@
 #include "common/collective/peer_service.h"
 
+#include <array>
 #include <utility>
 #include <vector>
 
@@ -70,20 +71,22 @@ void PeerService::open(uint64_t generation) {
 }
 
 void PeerService::resume(int from_rank) {
-  std::shared_ptr<IncomingStream> stream;
+  std::array<std::shared_ptr<IncomingStream>, kLanesMax> streams;
+  size_t count = 0;
   {
     absl::MutexLock lock(&mutex_);
-    const auto found = streams_.find(from_rank);
-    if (found == streams_.end()) {
-      return;
+    for (auto it = streams_.lower_bound({from_rank, 0});
+         it != streams_.end() && it->first.rank == from_rank; ++it) {
+      streams[count++] = it->second;
     }
-    stream = found->second;
   }
-  stream->resume();
+  for (size_t i = 0; i < count; ++i) {
+    streams[i]->resume();
+  }
 }
 
 void PeerService::close() {
-  std::map<int, std::shared_ptr<IncomingStream>> streams;
+  std::map<PeerLane, std::shared_ptr<IncomingStream>> streams;
   bool parked = false;
   {
     absl::MutexLock lock(&mutex_);
@@ -92,7 +95,7 @@ void PeerService::close() {
     streams = streams_;
   }
   if (parked) {
-    for (const auto& [rank, stream] : streams) {
+    for (const auto& [from, stream] : streams) {
       stream->refuse({grpc::UNAVAILABLE, "this rank is ending"});
     }
   }
@@ -117,15 +120,16 @@ grpc::ServerGenericBidiReactor* PeerService::CreateReactor(
     absl::MutexLock lock(&mutex_);
     why = check_generation(caller->generation);
     // A refused caller must leave no empty place behind: resume() would follow it.
-    const auto found = streams_.find(caller->rank);
+    const auto found = streams_.find(caller->from);
     const bool replaces = !generation_.has_value() && found != streams_.end() &&
                           found->second->generation() < caller->generation;
     if (why.ok() && found != streams_.end() && !replaces) {
-      why = absl::AlreadyExistsError(absl::StrCat("rank ", caller->rank, " has a stream already"));
+      why = absl::AlreadyExistsError(absl::StrCat(
+          "rank ", caller->from.rank, " has a stream on lane ", caller->from.lane, " already"));
     }
     if (why.ok()) {
-      stream = IncomingStream::make(queues_, caller->rank, caller->generation, context);
-      outdated = std::exchange(streams_[caller->rank], stream);
+      stream = IncomingStream::make(queues_, caller->from, caller->generation, context);
+      outdated = std::exchange(streams_[caller->from], stream);
       accept_now = generation_.has_value();
     }
   }
@@ -155,19 +159,37 @@ absl::StatusOr<PeerService::Caller> PeerService::check(
         absl::StrCat("stream of job '", job_id, "', this rank belongs to '", job_id_, "'"));
   }
   Caller caller;
-  const std::string rank = metadata(context, kFromRankKey);
-  if (!absl::SimpleAtoi(rank, &caller.rank) || caller.rank < 0 ||
-      caller.rank >= queues_->world_size() || caller.rank == queues_->rank()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("stream from rank '", rank, "', allowed are 0 to ", queues_->world_size() - 1,
-                     " without ", queues_->rank()));
-  }
+  LACONIC_ASSIGN_OR_RETURN(caller.from, check_place(context));
   const std::string generation = metadata(context, kGenerationKey);
   if (!absl::SimpleAtoi(generation, &caller.generation)) {
     return absl::FailedPreconditionError(
         absl::StrCat("stream of generation '", generation, "', which is no number"));
   }
   return caller;
+}
+
+absl::StatusOr<PeerLane> PeerService::check_place(
+    const grpc::GenericCallbackServerContext& context) const {
+  PeerLane from;
+  const std::string rank = metadata(context, kFromRankKey);
+  if (!absl::SimpleAtoi(rank, &from.rank) || from.rank < 0 || from.rank >= queues_->world_size() ||
+      from.rank == queues_->rank()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("stream from rank '", rank, "', allowed are 0 to ", queues_->world_size() - 1,
+                     " without ", queues_->rank()));
+  }
+  int lanes = 0;
+  const std::string their_lanes = metadata(context, kLanesKey);
+  if (!absl::SimpleAtoi(their_lanes, &lanes) || lanes != queues_->lanes()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("stream of '", their_lanes, "' lanes, this rank has ", queues_->lanes()));
+  }
+  const std::string lane = metadata(context, kLaneKey);
+  if (!absl::SimpleAtoi(lane, &from.lane) || from.lane < 0 || from.lane >= lanes) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("stream on lane '", lane, "', allowed are 0 to ", lanes - 1));
+  }
+  return from;
 }
 
 absl::Status PeerService::check_generation(uint64_t generation) const {

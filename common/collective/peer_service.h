@@ -15,7 +15,8 @@
 
 namespace laconic::collective {
 
-// Thread-safe. Accepts one stream per rank that shows the token, the job and the generation.
+// Thread-safe. Accepts one stream per rank and lane that shows the token, the job and the
+// generation.
 // Streams that come before our own generation is known are parked until open().
 class PeerService final : public grpc::CallbackGenericService {
  public:
@@ -23,11 +24,11 @@ class PeerService final : public grpc::CallbackGenericService {
 
   // Our generation is known: accepts the parked streams of it, refuses those of others.
   void open(uint64_t generation);
-  // The accepted stream from a rank goes on reading if it waits for room.
+  // The accepted streams from a rank go on reading if they wait for room.
   void resume(int from_rank);
   // Refuses streams that are parked and all that come later.
   void close();
-  // Streams turned away for a wrong token, job, generation or rank.
+  // Streams turned away for a wrong token, job, generation, rank or lane.
   int64_t refused_streams() const;
 
   grpc::ServerGenericBidiReactor* CreateReactor(
@@ -35,11 +36,12 @@ class PeerService final : public grpc::CallbackGenericService {
 
  private:
   struct Caller {
-    int rank = 0;
+    PeerLane from;
     uint64_t generation = 0;
   };
   // Who calls. Errors: Unauthenticated, FailedPrecondition, Unimplemented.
   absl::StatusOr<Caller> check(const grpc::GenericCallbackServerContext& context) const;
+  absl::StatusOr<PeerLane> check_place(const grpc::GenericCallbackServerContext& context) const;
   absl::Status check_generation(uint64_t generation) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   grpc::ServerGenericBidiReactor* refuse(const absl::Status& why);
 
@@ -49,7 +51,7 @@ class PeerService final : public grpc::CallbackGenericService {
   mutable absl::Mutex mutex_;
   std::optional<uint64_t> generation_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-  std::map<int, std::shared_ptr<IncomingStream>> streams_ ABSL_GUARDED_BY(mutex_);
+  std::map<PeerLane, std::shared_ptr<IncomingStream>> streams_ ABSL_GUARDED_BY(mutex_);
   int64_t refused_streams_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

@@ -2,6 +2,7 @@
 
 #include <grpcpp/support/slice.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <utility>
@@ -12,6 +13,11 @@
 
 namespace laconic::collective {
 namespace {
+
+// A held slice keeps the whole buffer that gRPC read into, 64 KiB in 1.51, so small payloads are
+// copied: the queue's limit counts payloads, not what they hold. A tile of 1 MiB lies in some 17 of
+// them and is copied too.
+constexpr size_t kHeldBytesMin = 32 << 10;
 
 // A message of our header and a slice that refers to the payload and keeps it alive: no copy.
 grpc::ByteBuffer to_message(const Frame& frame) {
@@ -29,6 +35,45 @@ grpc::ByteBuffer to_message(const Frame& frame) {
   return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
+// Copies out.size() bytes from byte `skip` of the slices on.
+void gather(const std::vector<grpc::Slice>& slices, size_t skip, std::span<uint8_t> out) {
+  size_t done = 0;
+  for (const grpc::Slice& slice : slices) {
+    const size_t skipped = std::min(skip, slice.size());
+    skip -= skipped;
+    const size_t count = std::min(slice.size() - skipped, out.size() - done);
+    if (count > 0) {
+      std::memcpy(out.data() + done, slice.begin() + skipped, count);
+    }
+    done += count;
+  }
+}
+
+// What follows the header: held where gRPC put it if it lies in one piece, otherwise copied.
+Payload take_payload(std::vector<grpc::Slice>& slices, size_t bytes) {
+  size_t before = static_cast<size_t>(kFrameHeaderBytes);
+  if (bytes >= kHeldBytesMin) {
+    for (grpc::Slice& slice : slices) {
+      if (before >= slice.size()) {
+        before -= slice.size();
+        continue;
+      }
+      if (slice.size() - before < bytes) {
+        break;
+      }
+      const auto held = std::make_shared<const grpc::Slice>(std::move(slice));
+      Payload payload;
+      payload.data = held->begin() + before;
+      payload.size = bytes;
+      payload.owner = held;
+      return payload;
+    }
+  }
+  const auto copy = std::make_shared<core::ByteBuffer>(bytes);
+  gather(slices, static_cast<size_t>(kFrameHeaderBytes), copy->bytes());
+  return Payload(copy);
+}
+
 absl::StatusOr<Frame> to_frame(const grpc::ByteBuffer& message) {
   const int64_t length = static_cast<int64_t>(message.Length());
   if (length < kFrameHeaderBytes || length > kFrameHeaderBytes + kFramePayloadBytesMax) {
@@ -40,17 +85,10 @@ absl::StatusOr<Frame> to_frame(const grpc::ByteBuffer& message) {
   if (!message.Dump(&slices).ok()) {
     return absl::DataLossError("frame: message cannot be read");
   }
-  // The header counts as the buffer's first bytes, so that the payload is copied once.
-  auto bytes = std::make_shared<core::ByteBuffer>(static_cast<size_t>(length));
-  size_t at = 0;
-  for (const grpc::Slice& slice : slices) {
-    std::memcpy(bytes->data() + at, slice.begin(), slice.size());
-    at += slice.size();
-  }
-  constexpr size_t kHeader = static_cast<size_t>(kFrameHeaderBytes);
-  LACONIC_ASSIGN_OR_RETURN(const FrameHeader header,
-                           decode_frame_header(bytes->bytes().first(kHeader)));
-  return Frame{header, Payload(bytes).slice(kHeader, bytes->size() - kHeader)};
+  std::array<uint8_t, kFrameHeaderBytes> header_bytes;
+  gather(slices, 0, header_bytes);
+  LACONIC_ASSIGN_OR_RETURN(const FrameHeader header, decode_frame_header(header_bytes));
+  return Frame{header, take_payload(slices, static_cast<size_t>(length - kFrameHeaderBytes))};
 }
 
 // True for codes with which a peer answers, as opposed to those of a broken connection.
@@ -61,9 +99,9 @@ bool is_refusal(grpc::StatusCode code) {
 
 }  // namespace
 
-OutgoingStream::OutgoingStream(std::shared_ptr<PeerQueues> queues, int to_rank,
+OutgoingStream::OutgoingStream(std::shared_ptr<PeerQueues> queues, PeerLane to,
                                std::shared_ptr<grpc::Channel> channel)
-    : queues_(std::move(queues)), to_rank_(to_rank), channel_(std::move(channel)) {}
+    : queues_(std::move(queues)), to_(to), channel_(std::move(channel)) {}
 
 void OutgoingStream::start(const std::shared_ptr<OutgoingStream>& stream) {
   stream->self_ = stream;
@@ -79,7 +117,7 @@ void OutgoingStream::start(const std::shared_ptr<OutgoingStream>& stream) {
 }
 
 void OutgoingStream::pump() {
-  const NextWrite next = queues_->next_write(to_rank_);
+  const NextWrite next = queues_->next_write(to_);
   switch (next.step) {
     case WriteStep::kNothing:
       return;
@@ -101,7 +139,7 @@ void OutgoingStream::pump() {
 
 void OutgoingStream::OnReadInitialMetadataDone(bool ok) {
   if (ok && context_.GetServerInitialMetadata().count(kAcceptedKey) > 0) {
-    queues_->outgoing_accepted(to_rank_);
+    queues_->outgoing_accepted(to_);
   }
 }
 
@@ -109,33 +147,30 @@ void OutgoingStream::OnReadDone(bool ok) {
   if (ok) {
     context_.TryCancel();  // A peer that sends messages here is none of ours.
   }
-  queues_->outgoing_broken(to_rank_);
+  queues_->outgoing_broken(to_);
   pump();
 }
 
 void OutgoingStream::OnWriteDone(bool ok) {
-  queues_->write_done(to_rank_, ok);
+  queues_->write_done(to_, ok);
   pump();
 }
 
 void OutgoingStream::OnDone(const grpc::Status& status) {
   const std::shared_ptr<OutgoingStream> self = std::move(self_);
   queues_->outgoing_done(
-      to_rank_, is_refusal(status.error_code()) ? wire::from_grpc(status) : absl::OkStatus());
+      to_, is_refusal(status.error_code()) ? wire::from_grpc(status) : absl::OkStatus());
   queues_->stream_done();
 }
 
-IncomingStream::IncomingStream(std::shared_ptr<PeerQueues> queues, int from_rank,
+IncomingStream::IncomingStream(std::shared_ptr<PeerQueues> queues, PeerLane from,
                                uint64_t generation, grpc::GenericCallbackServerContext* context)
-    : queues_(std::move(queues)),
-      from_rank_(from_rank),
-      generation_(generation),
-      context_(context) {}
+    : queues_(std::move(queues)), from_(from), generation_(generation), context_(context) {}
 
 std::shared_ptr<IncomingStream> IncomingStream::make(std::shared_ptr<PeerQueues> queues,
-                                                     int from_rank, uint64_t generation,
+                                                     PeerLane from, uint64_t generation,
                                                      grpc::GenericCallbackServerContext* context) {
-  auto stream = std::make_shared<IncomingStream>(std::move(queues), from_rank, generation, context);
+  auto stream = std::make_shared<IncomingStream>(std::move(queues), from, generation, context);
   stream->self_ = stream;
   stream->queues_->stream_started();
   return stream;
@@ -150,7 +185,7 @@ void IncomingStream::accept() {
     state_ = State::kReading;
     accepted_ = true;
   }
-  queues_->incoming_opened(from_rank_);
+  queues_->incoming_opened(from_);
   context_->AddInitialMetadata(kAcceptedKey, "1");
   StartSendInitialMetadata();
   StartRead(&read_buffer_);
@@ -163,7 +198,7 @@ void IncomingStream::refuse(const grpc::Status& status) {
 void IncomingStream::resume() {
   {
     absl::MutexLock lock(&mutex_);
-    if (state_ != State::kPaused || !queues_->has_room(from_rank_)) {
+    if (state_ != State::kPaused || !queues_->has_room(from_)) {
       return;
     }
     state_ = State::kReading;
@@ -174,15 +209,15 @@ void IncomingStream::resume() {
 void IncomingStream::OnReadDone(bool ok) {
   if (ok) {
     if (read_buffer_.Length() == 0) {
-      queues_->incoming_ended(from_rank_);
+      queues_->incoming_ended(from_);
     } else {
-      queues_->deliver(from_rank_, to_frame(read_buffer_));
+      queues_->deliver(from_, to_frame(read_buffer_));
     }
     read_buffer_.Clear();
     read_on();
     return;
   }
-  queues_->incoming_done(from_rank_);
+  queues_->incoming_done(from_);
   {
     absl::MutexLock lock(&mutex_);
     state_ = State::kFinished;
@@ -196,7 +231,7 @@ void IncomingStream::read_on() {
   bool cancelled = false;
   {
     absl::MutexLock lock(&mutex_);
-    if (!queues_->has_room(from_rank_)) {
+    if (!queues_->has_room(from_)) {
       state_ = State::kPaused;
       cancelled = cancelled_;
     }
@@ -220,7 +255,7 @@ void IncomingStream::OnCancel() {
     accepted = accepted_;
   }
   if (accepted) {
-    queues_->incoming_done(from_rank_);
+    queues_->incoming_done(from_);
   }
   finish_unless_reading(grpc::Status::CANCELLED);
 }

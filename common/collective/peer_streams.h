@@ -25,13 +25,15 @@ inline constexpr const char* kTokenKey = "laconic-peer-token";
 inline constexpr const char* kJobKey = "laconic-job-id";
 inline constexpr const char* kGenerationKey = "laconic-generation";
 inline constexpr const char* kFromRankKey = "laconic-from-rank";
+inline constexpr const char* kLaneKey = "laconic-lane";
+inline constexpr const char* kLanesKey = "laconic-lanes";
 // In the answer: the stream is accepted.
 inline constexpr const char* kAcceptedKey = "laconic-accepted";
 
-// Carries our frames to one peer.
+// Carries our frames of one lane to one peer.
 class OutgoingStream final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
-  OutgoingStream(std::shared_ptr<PeerQueues> queues, int to_rank,
+  OutgoingStream(std::shared_ptr<PeerQueues> queues, PeerLane to,
                  std::shared_ptr<grpc::Channel> channel);
 
   grpc::ClientContext& context() { return context_; }
@@ -48,7 +50,7 @@ class OutgoingStream final : public grpc::ClientBidiReactor<grpc::ByteBuffer, gr
 
  private:
   const std::shared_ptr<PeerQueues> queues_;
-  const int to_rank_;
+  const PeerLane to_;
   const std::shared_ptr<grpc::Channel> channel_;
   grpc::ClientContext context_;
   grpc::ByteBuffer write_buffer_;         // Owned by the write under way.
@@ -56,18 +58,17 @@ class OutgoingStream final : public grpc::ClientBidiReactor<grpc::ByteBuffer, gr
   std::shared_ptr<OutgoingStream> self_;  // Until OnDone.
 };
 
-// Takes one peer's frames.
+// Takes one peer's frames of one lane.
 class IncomingStream final : public grpc::ServerGenericBidiReactor {
  public:
-  IncomingStream(std::shared_ptr<PeerQueues> queues, int from_rank, uint64_t generation,
+  IncomingStream(std::shared_ptr<PeerQueues> queues, PeerLane from, uint64_t generation,
                  grpc::GenericCallbackServerContext* context);
 
   // Makes a stream that keeps itself alive until gRPC is done with it.
-  static std::shared_ptr<IncomingStream> make(std::shared_ptr<PeerQueues> queues, int from_rank,
+  static std::shared_ptr<IncomingStream> make(std::shared_ptr<PeerQueues> queues, PeerLane from,
                                               uint64_t generation,
                                               grpc::GenericCallbackServerContext* context);
 
-  int from_rank() const { return from_rank_; }
   uint64_t generation() const { return generation_; }
   // Exactly one of the two is called, once.
   void accept();
@@ -86,7 +87,7 @@ class IncomingStream final : public grpc::ServerGenericBidiReactor {
   void read_on();
 
   const std::shared_ptr<PeerQueues> queues_;
-  const int from_rank_;
+  const PeerLane from_;
   const uint64_t generation_;
   grpc::GenericCallbackServerContext* const context_;
   absl::Mutex mutex_;  // Taken before that of PeerQueues.

@@ -4,6 +4,14 @@
 
 namespace laconic::collective {
 
+ByteCounts& ByteCounts::operator+=(const ByteCounts& other) {
+  sent += other.sent;
+  received += other.received;
+  payload_sent += other.payload_sent;
+  payload_received += other.payload_received;
+  return *this;
+}
+
 Payload::Payload(std::vector<uint8_t> bytes) {
   const auto held = std::make_shared<const std::vector<uint8_t>>(std::move(bytes));
   data = held->data();

@@ -21,9 +21,13 @@ struct ByteCounts {
   int64_t received = 0;
   int64_t payload_sent = 0;
   int64_t payload_received = 0;
+
+  ByteCounts& operator+=(const ByteCounts& other);
+  bool operator==(const ByteCounts&) const = default;
 };
 
-// Bytes to send or received: a slice of memory that stays for as long as somebody holds it.
+// Bytes to send or received, at any alignment: a slice of memory that stays for as long as somebody
+// holds it.
 struct Payload {
   std::shared_ptr<const void> owner;
   const uint8_t* data = nullptr;
@@ -46,7 +50,8 @@ struct Frame {
   int64_t bytes() const { return kFrameHeaderBytes + static_cast<int64_t>(payload.size); }
 };
 
-// Frames that may wait for one peer, in each direction, before the sender has to wait.
+// Frames that may wait for one peer, in each direction and over all lanes together, before the
+// sender has to wait.
 inline constexpr int64_t kQueueBytesMax = 32 * (kFrameHeaderBytes + kFramePayloadBytesMax);
 
 // Thread-safe. Destroying a transport without finish() looks to the others like a crash.
@@ -76,6 +81,8 @@ class Transport {
   virtual int lost_rank() const = 0;
 
   virtual ByteCounts bytes() const = 0;
+  // The part of bytes() that went to and came from one rank; zeros for our own.
+  virtual ByteCounts peer_bytes(int peer_rank) const = 0;
 
   // Wakes every call that waits with `reason`; later calls fail with it too.
   virtual void abort(const absl::Status& reason) = 0;

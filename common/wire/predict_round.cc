@@ -29,8 +29,8 @@ RoundPrediction predict_round(const v1::TrainJob& job, const core::Layout& layou
   const int64_t inner_steps = std::clamp<int64_t>(exchange.inner_steps, 1, steps);
 
   RoundPrediction prediction;
-  prediction.payload_bytes = core::payload_bytes_max(exchange.codec, layout);
-  prediction.upper_bound = core::payload_size_varies(exchange.codec, layout);
+  prediction.payload_bytes = core::payload_bytes_expected(exchange.codec, layout);
+  prediction.varies = core::payload_size_varies(exchange.codec, layout);
   prediction.rounds = (steps + inner_steps - 1) / inner_steps;
   // Ring all-reduce: each rank sends P-1 of P shards twice. Multiplied first: exact up to rounding.
   prediction.dense_bytes = 2 * peers * 4 * elements * inner_steps / world_size;

@@ -245,6 +245,7 @@ class NotingTransport final : public Transport {
   absl::Status finish(absl::Time deadline) override { return real_.finish(deadline); }
   int lost_rank() const override { return real_.lost_rank(); }
   ByteCounts bytes() const override { return real_.bytes(); }
+  ByteCounts peer_bytes(int peer_rank) const override { return real_.peer_bytes(peer_rank); }
   void abort(const absl::Status& reason) override { real_.abort(reason); }
 
   const std::vector<absl::Time>& deadlines() const { return deadlines_; }

@@ -87,7 +87,9 @@ std::map<std::string, std::string> good_metadata() {
   return {{"laconic-peer-token", grpc_options(0, 2).peer_token},
           {"laconic-job-id", "job-1"},
           {"laconic-generation", "4"},
-          {"laconic-from-rank", "1"}};
+          {"laconic-from-rank", "1"},
+          {"laconic-lane", "0"},
+          {"laconic-lanes", "1"}};
 }
 
 std::unique_ptr<GrpcTransport> transport(int rank, int world_size) {
@@ -251,6 +253,11 @@ TEST(GrpcTransportTest, StreamsWithoutTheRightMetadataAreRefusedAndCounted) {
     metadata["laconic-from-rank"] = rank;
     EXPECT_EQ(open_with(metadata).error_code(), grpc::FAILED_PRECONDITION) << rank;
   }
+  for (const char* lane : {"1", "-1", "", "one", "99999999999"}) {
+    metadata = good_metadata();
+    metadata["laconic-lane"] = lane;
+    EXPECT_EQ(open_with(metadata).error_code(), grpc::FAILED_PRECONDITION) << lane;
+  }
   EXPECT_EQ(open_with(good_metadata(), "/laconic.v1.Peer/Other").error_code(), grpc::UNIMPLEMENTED);
 }
 
@@ -313,6 +320,11 @@ TEST(GrpcTransportTest, OptionsOutsideTheirRangesAreRefused) {
   options.peer_token = "";
   EXPECT_THAT(GrpcTransport::create(options),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("token is empty")));
+  for (const int lanes : {0, -1, 17}) {
+    options = grpc_options(0, 1, lanes);
+    EXPECT_THAT(GrpcTransport::create(options),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("allowed: 1..16")));
+  }
   options = grpc_options(0, 1);
   options.host = "192.0.2.1";  // TEST-NET-1, RFC 5737: no machine has it.
   EXPECT_THAT(GrpcTransport::create(options),

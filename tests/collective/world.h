@@ -30,12 +30,13 @@ inline void on_all_ranks(int world_size, const std::function<void(int)>& body) {
   }
 }
 
-inline collective::GrpcTransportOptions grpc_options(int rank, int world_size) {
+inline collective::GrpcTransportOptions grpc_options(int rank, int world_size, int lanes = 1) {
   collective::GrpcTransportOptions options;
   options.rank = rank;
   options.world_size = world_size;
   options.job_id = "job-1";
   options.peer_token = "0123456789abcdef0123456789abcdef";
+  options.lanes = lanes;
   return options;
 }
 
@@ -47,11 +48,11 @@ inline Transports in_process_world(collective::InProcessNetwork& network, int wo
   return transports;
 }
 
-inline Transports grpc_world(int world_size, uint64_t generation) {
+inline Transports grpc_world(int world_size, uint64_t generation, int lanes = 1) {
   std::vector<std::unique_ptr<collective::GrpcTransport>> ranks;
   std::vector<std::string> addresses;
   for (int rank = 0; rank < world_size; ++rank) {
-    auto made = collective::GrpcTransport::create(grpc_options(rank, world_size));
+    auto made = collective::GrpcTransport::create(grpc_options(rank, world_size, lanes));
     EXPECT_OK(made.status());
     addresses.push_back((*made)->address());
     ranks.push_back(*std::move(made));
@@ -77,10 +78,11 @@ inline void finish_all(Transports& transports) {
 struct WorldKind {
   bool grpc = false;
   int world_size = 1;
+  int lanes = 1;  // of gRPC
 
   Transports make(uint64_t generation) const {
     if (grpc) {
-      return grpc_world(world_size, generation);
+      return grpc_world(world_size, generation, lanes);
     }
     collective::InProcessNetwork network(world_size);
     return in_process_world(network, world_size);
@@ -88,10 +90,14 @@ struct WorldKind {
 };
 inline void PrintTo(const WorldKind& kind, std::ostream* out) {
   *out << (kind.grpc ? "Grpc" : "InProcess") << kind.world_size;
+  if (kind.lanes > 1) {
+    *out << "Lanes" << kind.lanes;
+  }
 }
 inline const std::vector<WorldKind>& all_worlds() {
-  static const auto* worlds = new std::vector<WorldKind>{
-      {false, 1}, {false, 2}, {false, 3}, {false, 7}, {true, 1}, {true, 2}, {true, 3}, {true, 7}};
+  static const auto* worlds =
+      new std::vector<WorldKind>{{false, 1}, {false, 2}, {false, 3}, {false, 7},  {true, 1},
+                                 {true, 2},  {true, 3},  {true, 7},  {true, 3, 2}};
   return *worlds;
 }
 inline std::vector<WorldKind> worlds_with_peers() {

@@ -71,11 +71,11 @@ TEST(RandomCodecSpecTest, PredictsTheBytesOfARound) {
   const RoundPrediction rand_k = predicted("rand_k {density: 0.1}", 1000);
   EXPECT_EQ(rand_k.payload_bytes, 8 + 4 * 100);
   EXPECT_EQ(rand_k.sent_bytes, 2 * (rand_k.payload_bytes + 64));
-  EXPECT_FALSE(rand_k.upper_bound);
+  EXPECT_FALSE(rand_k.varies);
   const RoundPrediction perm_k = predicted("perm_k {}", 1000);
   EXPECT_EQ(perm_k.payload_bytes, 12 + 4 * 334);
-  EXPECT_TRUE(perm_k.upper_bound);
-  EXPECT_FALSE(predicted("perm_k {}", 999).upper_bound);
+  EXPECT_TRUE(perm_k.varies);
+  EXPECT_FALSE(predicted("perm_k {}", 999).varies);
 }
 
 TEST(ChunkedTopKSpecTest, HasTheShapeOfSparseLoCoByDefault) {
@@ -87,7 +87,7 @@ TEST(ChunkedTopKSpecTest, HasTheShapeOfSparseLoCoByDefault) {
   EXPECT_TRUE(spec_of("chunked_top_k {}").error_feedback);
   // 8 position bits and 2 value bits for 64 elements, and two scales.
   EXPECT_EQ(predicted("chunked_top_k {}", 4096).payload_bytes, 64 + 16 + 4);
-  EXPECT_FALSE(predicted("chunked_top_k {}", 4096).upper_bound);
+  EXPECT_FALSE(predicted("chunked_top_k {}", 4096).varies);
 }
 
 TEST(ChunkedTopKSpecTest, RefusesWrongChunksCountsAndBits) {

@@ -34,6 +34,17 @@ TEST(PredictRoundTest, CountsPayloadAndHeadersToEveryPeer) {
                    2.0 * 3 * 4 * 3'000'000 * 700 / 4 / static_cast<double>(22 * round.sent_bytes));
 }
 
+// A reused threshold may let through a quarter more or less.
+TEST(PredictRoundTest, CountsWhatTopKKeepsWhenItsSelectionIsExact) {
+  v1::TrainJob job = local_job(2);
+  job.mutable_spec()->mutable_exchange()->mutable_compressor()->mutable_top_k()->set_density(0.01);
+  const core::Layout layout = vector_of(3'000'000);
+  const core::CodecSpec codec = exchange_spec(job).codec;
+  const RoundPrediction round = predict_round(job, layout);
+  EXPECT_EQ(round.payload_bytes, core::payload_bytes_expected(codec, layout));
+  EXPECT_LT(round.payload_bytes, core::payload_bytes_max(codec, layout));
+}
+
 TEST(PredictRoundTest, SendsFloat32ShardsTwiceWithoutACodec) {
   const v1::TrainJob job = local_job(4);
   const RoundPrediction round = predict_round(job, vector_of(1'001));

@@ -1,0 +1,47 @@
+// Predicted seconds of one mean over the ranks, before any byte is sent. Pure.
+//
+//   P  world_size    d  elements    S  payload bytes of the whole vector    alpha  seconds/message
+//   r  bytes per second of a link, each direction
+//
+// Codec work and wire time are added up although the executor overlaps part of them, so a
+// prediction errs on the slow side. Source of the formulas: Chan et al., "Collective
+// Communication", CCPE 2007 (dense); docs/algorithms.md, "Cost".
+#pragma once
+
+#include <cstdint>
+
+#include "common/core/schedule.h"
+
+namespace laconic::collective {
+
+// The slowest pair of ranks.
+struct LinkCost {
+  double latency_seconds = 0;   // alpha, >= 0
+  double bytes_per_second = 0;  // r, > 0
+};
+
+// One codec on one vector of d elements.
+struct CodecCost {
+  double encode_seconds = 0;
+  double decode_seconds = 0;  // decode and add
+  int64_t payload_bytes = 0;  // S
+  double error = 0;           // NMSE |Q(x) - x|^2 / |x|^2 of one encoding, 0 for none
+  bool lossy() const { return error > 0; }
+};
+
+struct Prediction {
+  core::Schedule schedule = core::Schedule::kAllGather;
+  double codec_seconds = 0;
+  double latency_seconds = 0;
+  double wire_seconds = 0;
+  double sent_bytes = 0;  // by the rank that sends most
+  double error = 0;       // NMSE of the mean of P independent vectors
+  double seconds() const { return codec_seconds + latency_seconds + wire_seconds; }
+};
+
+// schedule: not kAuto, and kRing only without loss: requantizing at every hop adds up errors.
+// world_size >= 1.
+Prediction predict(core::Schedule schedule, int world_size, const LinkCost& link,
+                   const CodecCost& codec);
+
+}  // namespace laconic::collective

@@ -1,0 +1,94 @@
+#include "common/collective/planner.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/core/format.h"
+
+namespace laconic::collective {
+namespace {
+
+constexpr core::Schedule kLossless[] = {core::Schedule::kSharded, core::Schedule::kRing,
+                                        core::Schedule::kTree};
+constexpr core::Schedule kLossy[] = {core::Schedule::kAllGather, core::Schedule::kSharded,
+                                     core::Schedule::kStar, core::Schedule::kTree};
+
+// As many ways as a log line can hold without hiding the choice.
+constexpr size_t kExplainedMax = 6;
+
+absl::Status check_link(const LinkCost& link) {
+  const bool good = std::isfinite(link.latency_seconds) && link.latency_seconds >= 0 &&
+                    std::isfinite(link.bytes_per_second) && link.bytes_per_second > 0;
+  if (!good) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("planner: a link of ", link.latency_seconds, " s and ", link.bytes_per_second,
+                     " bytes/s; the latency must be 0 or more, the rate above 0"));
+  }
+  return absl::OkStatus();
+}
+
+std::string describe(const PlannedWay& way, std::span<const Candidate> candidates) {
+  const Prediction& p = way.prediction;
+  return absl::StrFormat("%-11s %-24s %9.4f s = codec %.4f + latency %.4f + wire %.4f; %s sent",
+                         core::schedule_name(p.schedule), candidates[way.candidate].name,
+                         p.seconds(), p.codec_seconds, p.latency_seconds, p.wire_seconds,
+                         core::format_bytes(static_cast<int64_t>(p.sent_bytes)));
+}
+
+std::string explain(const Plan& plan, int world_size, const LinkCost& link,
+                    std::span<const Candidate> candidates) {
+  std::string text = absl::StrFormat(
+      "%d ranks, slowest link %.2f ms and %s/s; predicted seconds per exchange:\n", world_size,
+      link.latency_seconds * 1e3,
+      core::format_bytes(static_cast<int64_t>(std::min(link.bytes_per_second, 1e18))));
+  absl::StrAppend(&text, "chosen   ", describe(plan.chosen, candidates));
+  for (size_t i = 0; i < std::min(plan.ways.size(), kExplainedMax); ++i) {
+    absl::StrAppend(&text, "\n         ", describe(plan.ways[i], candidates));
+  }
+  return text;
+}
+
+}  // namespace
+
+absl::StatusOr<Plan> make_plan(int world_size, const LinkCost& link,
+                               std::span<const Candidate> candidates, double error_budget) {
+  if (const absl::Status status = check_link(link); !status.ok()) {
+    return status;
+  }
+  Plan plan;
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const CodecCost& cost = candidates[i].cost;
+    const std::span<const core::Schedule> schedules =
+        cost.lossy() ? std::span<const core::Schedule>(kLossy)
+                     : std::span<const core::Schedule>(kLossless);
+    for (const core::Schedule schedule : schedules) {
+      const Prediction prediction = predict(schedule, world_size, link, cost);
+      if (!cost.lossy() || prediction.error <= error_budget) {
+        plan.ways.push_back({i, prediction});
+      }
+    }
+  }
+  if (plan.ways.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("planner: none of ", candidates.size(), " codecs keeps within an error of ",
+                     error_budget, "; allow dense float32, or raise the budget"));
+  }
+  const auto faster = [](const PlannedWay& a, const PlannedWay& b) {
+    return a.prediction.seconds() < b.prediction.seconds();
+  };
+  std::stable_sort(plan.ways.begin(), plan.ways.end(), faster);
+  plan.chosen = plan.ways.front();
+  const auto dense = std::find_if(plan.ways.begin(), plan.ways.end(), [&](const PlannedWay& way) {
+    return !candidates[way.candidate].cost.lossy();
+  });
+  if (dense != plan.ways.end() &&
+      dense->prediction.seconds() <= kDenseAdvantage * plan.chosen.prediction.seconds()) {
+    plan.chosen = *dense;
+  }
+  plan.explanation = explain(plan, world_size, link, candidates);
+  return plan;
+}
+
+}  // namespace laconic::collective

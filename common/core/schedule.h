@@ -1,0 +1,20 @@
+// With whom: the path that the vectors of the ranks take until every rank has their mean.
+#pragma once
+
+#include <cstdint>
+
+namespace laconic::core {
+
+enum class Schedule : uint8_t {
+  kAuto = 0,       // the planner chooses
+  kAllGather = 1,  // every payload to every rank
+  kSharded = 2,    // each rank reduces one part of the vector and sends it to all
+  kRing = 3,       // parts travel from neighbour to neighbour; dense only
+  kStar = 4,       // through one rank, which encodes the mean again
+  kTree = 5,       // pairs of ranks, their distance halved at each step
+};
+
+// As in the job file: "all_gather".
+const char* schedule_name(Schedule schedule);
+
+}  // namespace laconic::core

@@ -1,0 +1,153 @@
+#include "common/collective/planner.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "tests/testing/status_matchers.h"
+
+namespace laconic::collective {
+namespace {
+
+using ::laconic::testing::StatusIs;
+using ::testing::HasSubstr;
+
+// 25.6 M float32 and the codec speeds that docs/algorithms.md, "Cost", predicts with.
+constexpr double kElements = 25.6e6;
+constexpr double kBytes = 4 * kElements;
+constexpr double kQuantizeRate = 15e9;
+constexpr double kSelectRate = 6e9;
+
+Candidate dense() {
+  return {"float32",
+          {.encode_seconds = 0, .decode_seconds = 0, .payload_bytes = int64_t{102'400'000}}};
+}
+Candidate quantized(const std::string& name, double bits, double error) {
+  return {name,
+          {.encode_seconds = kBytes / kQuantizeRate,
+           .decode_seconds = kBytes / kQuantizeRate,
+           .payload_bytes = static_cast<int64_t>(kElements * bits / 8),
+           .error = error}};
+}
+Candidate top_1_percent() {
+  const double kept = kElements / 100;
+  return {"top 1 %",
+          {.encode_seconds = kBytes / kSelectRate,
+           .decode_seconds = kept / 100e6,
+           .payload_bytes = static_cast<int64_t>(kept * 12.6 / 8),
+           .error = 0.9}};
+}
+std::vector<Candidate> all_candidates() {
+  return {dense(), quantized("int8", 8.06, 4.8e-5), quantized("int4", 4.25, 1.2e-2),
+          top_1_percent()};
+}
+
+constexpr LinkCost kSlowWan{.latency_seconds = 20e-3, .bytes_per_second = 100e6 / 8};
+constexpr LinkCost kGigabit{.latency_seconds = 0.5e-3, .bytes_per_second = 1e9 / 8};
+constexpr LinkCost kHundredGigabit{.latency_seconds = 50e-6, .bytes_per_second = 100e9 / 8};
+
+double seconds(core::Schedule schedule, int ranks, const LinkCost& link, const Candidate& codec) {
+  return predict(schedule, ranks, link, codec.cost).seconds();
+}
+
+// The table of predicted seconds in the literature these formulas come from, within 10 %.
+TEST(CostModelTest, MatchesTheKnownTable) {
+  const auto near = [](double predicted, double known) {
+    EXPECT_NEAR(predicted, known, 0.1 * known);
+  };
+  near(seconds(core::Schedule::kRing, 8, kSlowWan, dense()), 14.6);
+  near(seconds(core::Schedule::kSharded, 8, kSlowWan, quantized("int8", 8.06, 1)), 3.70);
+  near(seconds(core::Schedule::kSharded, 8, kSlowWan, quantized("int4", 4.25, 1)), 1.97);
+  // The table's all-gather doubles its distance, 3 latencies; ours sends to all at once.
+  near(seconds(core::Schedule::kAllGather, 8, kSlowWan, top_1_percent()), 0.32 - 2 * 0.02);
+  near(seconds(core::Schedule::kRing, 4, kGigabit, dense()), 1.23);
+  near(seconds(core::Schedule::kSharded, 4, kGigabit, quantized("int4", 4.25, 1)), 0.19);
+  near(seconds(core::Schedule::kAllGather, 32, kGigabit, top_1_percent()), 0.20);
+}
+
+TEST(CostModelTest, AloneNothingIsSent) {
+  for (const Candidate& candidate : all_candidates()) {
+    const Prediction p = predict(core::Schedule::kSharded, 1, kGigabit, candidate.cost);
+    EXPECT_EQ(p.seconds(), 0);
+    EXPECT_EQ(p.sent_bytes, 0);
+  }
+}
+
+TEST(CostModelTest, ShardedTrafficIsFlatInTheNumberOfRanks) {
+  const Candidate codec = quantized("int8", 8.06, 1);
+  const double at_4 = predict(core::Schedule::kSharded, 4, kGigabit, codec.cost).sent_bytes;
+  const double at_16 = predict(core::Schedule::kSharded, 16, kGigabit, codec.cost).sent_bytes;
+  EXPECT_LT(at_16, 1.26 * at_4);
+  EXPECT_GT(predict(core::Schedule::kAllGather, 16, kGigabit, codec.cost).sent_bytes, 7 * at_16);
+}
+
+TEST(CostModelTest, RequantizingRingAddsUpErrorsThatShardedDoesNot) {
+  const CodecCost cost = quantized("int8", 8.06, 1).cost;
+  EXPECT_DOUBLE_EQ(predict(core::Schedule::kRing, 8, kGigabit, cost).error, 4.5);
+  EXPECT_DOUBLE_EQ(predict(core::Schedule::kSharded, 8, kGigabit, cost).error, 15.0 / 8);
+}
+
+TEST(PlannerTest, SlowLinkGetsTheSmallestPayloadTheBudgetAllows) {
+  const auto candidates = all_candidates();
+  ASSERT_OK_AND_ASSIGN(const Plan loose, make_plan(8, kSlowWan, candidates, 1.0));
+  EXPECT_EQ(candidates[loose.chosen.candidate].name, "top 1 %");
+  EXPECT_EQ(loose.chosen.prediction.schedule, core::Schedule::kAllGather);
+  ASSERT_OK_AND_ASSIGN(const Plan tight, make_plan(8, kSlowWan, candidates, 1e-3));
+  EXPECT_EQ(candidates[tight.chosen.candidate].name, "int8");
+  EXPECT_EQ(tight.chosen.prediction.schedule, core::Schedule::kSharded);
+  ASSERT_OK_AND_ASSIGN(const Plan none, make_plan(8, kSlowWan, candidates, 0));
+  EXPECT_EQ(candidates[none.chosen.candidate].name, "float32");
+}
+
+TEST(PlannerTest, FastLinkGetsDense) {
+  const auto candidates = all_candidates();
+  ASSERT_OK_AND_ASSIGN(const Plan plan, make_plan(8, kHundredGigabit, candidates, 1.0));
+  EXPECT_EQ(candidates[plan.chosen.candidate].name, "float32");
+}
+
+TEST(PlannerTest, DenseIsTakenWhenCompressionGainsLessThanPredictionsAreGood) {
+  std::vector<Candidate> candidates = {dense(), quantized("half", 16, 1e-6)};
+  candidates[1].cost.encode_seconds = 0;
+  candidates[1].cost.decode_seconds = 0;
+  candidates[1].cost.payload_bytes = candidates[0].cost.payload_bytes * 97 / 100;
+  ASSERT_OK_AND_ASSIGN(const Plan close, make_plan(4, kGigabit, candidates, 1.0));
+  EXPECT_EQ(close.chosen.candidate, 0U);
+  candidates[1].cost.payload_bytes = candidates[0].cost.payload_bytes * 90 / 100;
+  ASSERT_OK_AND_ASSIGN(const Plan clear, make_plan(4, kGigabit, candidates, 1.0));
+  EXPECT_EQ(clear.chosen.candidate, 1U);
+}
+
+TEST(PlannerTest, WaysAreSortedAndExplainedWithNumbers) {
+  const auto candidates = all_candidates();
+  ASSERT_OK_AND_ASSIGN(const Plan plan, make_plan(4, kGigabit, candidates, 1.0));
+  for (size_t i = 1; i < plan.ways.size(); ++i) {
+    EXPECT_LE(plan.ways[i - 1].prediction.seconds(), plan.ways[i].prediction.seconds());
+  }
+  EXPECT_THAT(plan.explanation, HasSubstr("4 ranks, slowest link 0.50 ms and 125 MB/s"));
+  EXPECT_THAT(plan.explanation, HasSubstr("chosen   all_gather  top 1 %"));
+}
+
+TEST(PlannerTest, AloneIsDense) {
+  ASSERT_OK_AND_ASSIGN(const Plan plan, make_plan(1, kSlowWan, all_candidates(), 1.0));
+  EXPECT_EQ(plan.chosen.candidate, 0U);
+}
+
+TEST(PlannerTest, ImpossibleInputIsRefused) {
+  const auto candidates = all_candidates();
+  EXPECT_THAT(make_plan(4, {.latency_seconds = 0, .bytes_per_second = 0}, candidates, 1),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("above 0")));
+  EXPECT_THAT(make_plan(4, {.latency_seconds = -1, .bytes_per_second = 1}, candidates, 1),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("0 or more")));
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THAT(make_plan(4, {.latency_seconds = nan, .bytes_per_second = 1}, candidates, 1),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("nan")));
+  EXPECT_THAT(make_plan(4, kGigabit, {}, 1),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("none of 0")));
+  EXPECT_THAT(make_plan(4, kGigabit, std::vector<Candidate>{top_1_percent()}, 0.1),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("dense float32")));
+}
+
+}  // namespace
+}  // namespace laconic::collective
