@@ -45,6 +45,15 @@ absl::Status call(Interrupt& interrupt, absl::Duration timeout, const Start& sta
   return wire::from_grpc(result);
 }
 
+// The job that an answer holds.
+template <typename Response>
+absl::StatusOr<v1::Job> job_of(absl::StatusOr<Response> response) {
+  if (!response.ok()) {
+    return std::move(response).status();
+  }
+  return std::move(*response->mutable_job());
+}
+
 }  // namespace
 
 Client::Client(std::string address, absl::Duration timeout, Interrupt& interrupt)
@@ -120,21 +129,20 @@ absl::StatusOr<v1::Job> Client::get_job(const std::string& id) {
   const auto get = [&]() -> absl::StatusOr<v1::GetJobResponse> {
     LACONIC_CALL(jobs_, GetJob, request, v1::GetJobResponse);
   };
-  absl::StatusOr<v1::GetJobResponse> response = get();
-  if (!response.ok()) {
-    return response.status();
-  }
-  return std::move(*response->mutable_job());
+  return job_of(get());
 }
 
 absl::StatusOr<v1::ListJobsResponse> Client::list_jobs(const v1::ListJobsRequest& request) {
   LACONIC_CALL(jobs_, ListJobs, request, v1::ListJobsResponse);
 }
 
-absl::StatusOr<v1::CancelJobResponse> Client::cancel_job(const std::string& id) {
+absl::StatusOr<v1::Job> Client::cancel_job(const std::string& id) {
   v1::CancelJobRequest request;
   request.set_id(id);
-  LACONIC_CALL(jobs_, CancelJob, request, v1::CancelJobResponse);
+  const auto cancel = [&]() -> absl::StatusOr<v1::CancelJobResponse> {
+    LACONIC_CALL(jobs_, CancelJob, request, v1::CancelJobResponse);
+  };
+  return job_of(cancel());
 }
 
 absl::StatusOr<v1::DeleteJobResponse> Client::delete_job(const std::string& id) {

@@ -29,7 +29,7 @@ class Client {
   absl::StatusOr<v1::CreateJobResponse> create_job(const v1::CreateJobRequest& request);
   absl::StatusOr<v1::Job> get_job(const std::string& id);
   absl::StatusOr<v1::ListJobsResponse> list_jobs(const v1::ListJobsRequest& request);
-  absl::StatusOr<v1::CancelJobResponse> cancel_job(const std::string& id);
+  absl::StatusOr<v1::Job> cancel_job(const std::string& id);
   absl::StatusOr<v1::DeleteJobResponse> delete_job(const std::string& id);
   absl::StatusOr<v1::ExplainJobResponse> explain_job(const std::string& id);
   absl::StatusOr<v1::ListNodesResponse> list_nodes();

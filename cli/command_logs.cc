@@ -96,14 +96,6 @@ class LinePrinter {
   std::map<std::pair<int32_t, v1::LogSource>, std::string> rest_;
 };
 
-int detached(Session& session, const std::string& command) {
-  if (session.json()) {
-    return session.fail_stream(absl::CancelledError("detached; the job goes on"));
-  }
-  session.note(absl::StrCat("detached; the job goes on. To follow it again: ", command));
-  return core::kExitInterrupted;
-}
-
 int logs(Session& session, const LogsOptions& options) {
   v1::StreamLogsRequest request;
   request.set_id(options.job);
@@ -124,7 +116,7 @@ int logs(Session& session, const LogsOptions& options) {
       drain(session, *stream, [&](const v1::StreamLogsResponse& piece) { printer.take(piece); });
   printer.finish();
   if (absl::IsCancelled(end)) {
-    return detached(session, absl::StrCat("laconic logs -f ", options.job));
+    return session.detached(absl::StrCat("laconic logs -f ", options.job));
   }
   if (!end.ok()) {
     return session.fail_stream(client.explain(end));
@@ -163,7 +155,7 @@ int events(Session& session, const EventsOptions& options) {
   };
   const absl::Status end = drain(session, *stream, take);
   if (absl::IsCancelled(end)) {
-    return detached(session, absl::StrCat("laconic events -f ", options.job));
+    return session.detached(absl::StrCat("laconic events -f ", options.job));
   }
   if (!end.ok()) {
     return options.follow ? session.fail_stream(client.explain(end))
@@ -183,8 +175,7 @@ void add_logs(CLI::App& app, Session& session) {
   CLI::App* command = add_command(app, "logs", "Print what the trainers of a job wrote",
                                   "laconic logs -f 4k2p9x7abc --rank 0 --tail 20");
   auto options = std::make_shared<LogsOptions>();
-  command->add_option("JOB", options->job, "Id of the job, or its name where only one job has it")
-      ->required();
+  add_job_argument(command, options->job);
   command->add_flag("-f,--follow", options->follow, "Go on until the job has ended");
   command->add_option("--rank", options->rank, "Only this rank. Default: all, with [rank] in front")
       ->type_name("N")
@@ -203,8 +194,7 @@ void add_events(CLI::App& app, Session& session) {
   CLI::App* command =
       add_command(app, "events", "Print what happened to a job", "laconic events -f 4k2p9x7abc");
   auto options = std::make_shared<EventsOptions>();
-  command->add_option("JOB", options->job, "Id of the job, or its name where only one job has it")
-      ->required();
+  add_job_argument(command, options->job);
   command->add_flag("-f,--follow", options->follow, "Go on until the job has ended");
   command->callback([&session, options] {
     session.action = [&session, options] { return events(session, *options); };

@@ -59,6 +59,23 @@ absl::StatusOr<v1::ListJobsResponse> all_pages(Client& client, v1::ListJobsReque
   return all;
 }
 
+void show_jobs(Session& session, const v1::ListJobsResponse& response, bool all_states) {
+  if (response.jobs().empty()) {
+    session.note(all_states ? "no jobs; submit one: laconic submit -f job.yaml"
+                            : "no job in this state; laconic list shows all");
+    return;
+  }
+  std::vector<std::vector<std::string>> rows = {
+      {"ID", "NAME", "STATE", "RANKS", "STEP", "LOSS", "AGE"}};
+  for (const v1::Job& job : response.jobs()) {
+    rows.push_back(job_row(job, absl::Now()));
+  }
+  session.console.out << format_table(rows);
+  if (!response.next_page_token().empty()) {
+    session.note("there are more jobs; raise --limit");
+  }
+}
+
 int list(Session& session, const ListOptions& options) {
   v1::ListJobsRequest request;
   for (const std::string& name : options.states) {
@@ -67,33 +84,14 @@ int list(Session& session, const ListOptions& options) {
     request.add_states(state);
   }
   Client client = session.connect();
-  const absl::StatusOr<v1::ListJobsResponse> response = all_pages(client, request, options.limit);
-  if (!response.ok()) {
-    return session.fail(response.status());
-  }
-  if (session.json()) {
-    session.write_json(json_message(*response));
-    return core::kExitOk;
-  }
-  if (response->jobs().empty()) {
-    session.note(options.states.empty() ? "no jobs; submit one: laconic submit -f job.yaml"
-                                        : "no job in this state; laconic list shows all");
-    return core::kExitOk;
-  }
-  std::vector<std::vector<std::string>> rows = {
-      {"ID", "NAME", "STATE", "RANKS", "STEP", "LOSS", "AGE"}};
-  for (const v1::Job& job : response->jobs()) {
-    rows.push_back(job_row(job, absl::Now()));
-  }
-  session.console.out << format_table(rows);
-  if (!response->next_page_token().empty()) {
-    session.note("there are more jobs; raise --limit");
-  }
-  return core::kExitOk;
+  return session.answer(all_pages(client, request, options.limit),
+                        [&](const v1::ListJobsResponse& response) {
+                          show_jobs(session, response, options.states.empty());
+                        });
 }
 
 std::string colored_state(const Session& session, v1::JobState state) {
-  const std::string name = state_name(state);
+  std::string name = state_name(state);
   if (!session.color()) {
     return name;
   }
@@ -119,31 +117,22 @@ std::string rank_table(const v1::Job& job) {
   return "\n" + format_table(rows);
 }
 
-int status(Session& session, const std::string& id) {
-  Client client = session.connect();
-  const absl::StatusOr<v1::Job> job = client.get_job(id);
-  if (!job.ok()) {
-    return session.fail(job.status());
-  }
-  if (session.json()) {
-    session.write_json(json_message(*job));
-    return core::kExitOk;
-  }
+void show_job(Session& session, const v1::Job& job) {
   std::vector<std::vector<std::string>> rows = {
-      {"job", job->id()},
-      {"name", printable(job->job().metadata().name())},
-      {"state", colored_state(session, job->state())},
-      {"created", format_time(job->create_time())},
-      {"started", format_time(job->start_time())},
-      {"finished", format_time(job->finish_time())},
+      {"job", job.id()},
+      {"name", printable(job.job().metadata().name())},
+      {"state", colored_state(session, job.state())},
+      {"created", format_time(job.create_time())},
+      {"started", format_time(job.start_time())},
+      {"finished", format_time(job.finish_time())},
   };
-  if (!job->reason().empty()) {
-    rows.push_back({"reason", job->reason()});
+  if (!job.reason().empty()) {
+    rows.push_back({"reason", job.reason()});
   }
-  if (!job->message().empty()) {
-    rows.push_back({"message", printable(job->message())});
+  if (!job.message().empty()) {
+    rows.push_back({"message", printable(job.message())});
   }
-  ProgressNumbers numbers = progress_numbers(*job);
+  ProgressNumbers numbers = progress_numbers(job);
   if (numbers.step > 0) {
     const bool running = numbers.state == v1::RUNNING;
     numbers.state = v1::RUNNING;  // the numbers, not the state, are wanted here
@@ -153,61 +142,57 @@ int status(Session& session, const std::string& id) {
     constexpr int kNoLimit = 1000;
     rows.push_back({"progress", progress_line(numbers, kNoLimit)});
   }
-  session.console.out << format_table(rows) << rank_table(*job);
-  return core::kExitOk;
+  session.console.out << format_table(rows) << rank_table(job);
+}
+
+int status(Session& session, const std::string& id) {
+  return session.answer(session.connect().get_job(id),
+                        [&](const v1::Job& job) { show_job(session, job); });
+}
+
+void show_explanation(Session& session, const v1::ExplainJobResponse& response) {
+  session.console.out << response.reason() << ": " << printable(response.message()) << "\n";
+  std::vector<std::vector<std::string>> rows;
+  if (response.position() > 0) {
+    rows.push_back({"position", absl::StrCat(response.position(), " in the queue")});
+  }
+  if (response.slots_wanted() > 0) {
+    rows.push_back(
+        {"slots", absl::StrCat("wants ", response.slots_wanted(), "; ", response.slots_free(),
+                               " of ", response.slots_total(), " on live workers are free")});
+  }
+  if (!response.blockers().empty()) {
+    rows.push_back({"behind", absl::StrJoin(response.blockers(), ", ")});
+  }
+  session.console.out << format_table(rows);
 }
 
 int why(Session& session, const std::string& id) {
-  Client client = session.connect();
-  const absl::StatusOr<v1::ExplainJobResponse> response = client.explain_job(id);
-  if (!response.ok()) {
-    return session.fail(response.status());
-  }
-  if (session.json()) {
-    session.write_json(json_message(*response));
-    return core::kExitOk;
-  }
-  session.console.out << response->reason() << ": " << printable(response->message()) << "\n";
-  std::vector<std::vector<std::string>> rows;
-  if (response->position() > 0) {
-    rows.push_back({"position", absl::StrCat(response->position(), " in the queue")});
-  }
-  if (response->slots_wanted() > 0) {
-    rows.push_back(
-        {"slots", absl::StrCat("wants ", response->slots_wanted(), "; ", response->slots_free(),
-                               " of ", response->slots_total(), " on live workers are free")});
-  }
-  if (!response->blockers().empty()) {
-    rows.push_back({"behind", absl::StrJoin(response->blockers(), ", ")});
-  }
-  session.console.out << format_table(rows);
-  return core::kExitOk;
+  return session.answer(
+      session.connect().explain_job(id),
+      [&](const v1::ExplainJobResponse& response) { show_explanation(session, response); });
 }
 
-int nodes(Session& session) {
-  Client client = session.connect();
-  const absl::StatusOr<v1::ListNodesResponse> response = client.list_nodes();
-  if (!response.ok()) {
-    return session.fail(response.status());
-  }
-  if (session.json()) {
-    session.write_json(json_message(*response));
-    return core::kExitOk;
-  }
-  if (response->nodes().empty()) {
+void show_nodes(Session& session, const v1::ListNodesResponse& response) {
+  if (response.nodes().empty()) {
     session.note(
         absl::StrCat("no workers; start one: laconic-worker --server ", session.options.server));
-    return core::kExitOk;
+    return;
   }
   std::vector<std::vector<std::string>> rows = {
       {"NAME", "STATE", "SLOTS", "USED", "LAST SEEN", "VERSION"}};
-  for (const v1::Node& node : response->nodes()) {
+  for (const v1::Node& node : response.nodes()) {
     rows.push_back({printable(node.name()), v1::NodeState_Name(node.state()),
                     absl::StrCat(node.slots()), absl::StrCat(node.slots_used()),
                     format_age(node.last_seen(), absl::Now()) + " ago", printable(node.version())});
   }
   session.console.out << format_table(rows);
-  return core::kExitOk;
+}
+
+int nodes(Session& session) {
+  return session.answer(session.connect().list_nodes(), [&](const v1::ListNodesResponse& response) {
+    show_nodes(session, response);
+  });
 }
 
 int version(Session& session, bool ask_server) {
@@ -232,16 +217,6 @@ int version(Session& session, bool ask_server) {
                         << session.options.server << "\n";
   }
   return core::kExitOk;
-}
-
-// A command whose only argument is a job.
-void add_job_command(CLI::App* command, Session& session,
-                     int (*run)(Session&, const std::string&)) {
-  auto id = std::make_shared<std::string>();
-  command->add_option("JOB", *id, "Id of the job, or its name where only one job has it")
-      ->required();
-  command->callback(
-      [&session, id, run] { session.action = [&session, id, run] { return run(session, *id); }; });
 }
 
 }  // namespace

@@ -46,8 +46,7 @@ void add_report(CLI::App& app, Session& session) {
   CLI::App* command = add_command(app, "report", "Write report.json and report.html of a job",
                                   "laconic report 4k2p9x7abc --out runs/fashion");
   auto options = std::make_shared<ReportOptions>();
-  command->add_option("JOB", options->job, "Id of the job, or its name where only one job has it")
-      ->required();
+  add_job_argument(command, options->job);
   command->add_option("--out", options->directory, "Directory of the files; made if missing")
       ->type_name("DIR")
       ->required();

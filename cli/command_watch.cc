@@ -20,14 +20,6 @@ struct WaitOptions {
   std::string timeout;
 };
 
-int detached(Session& session, const std::string& command) {
-  if (session.json()) {
-    return session.fail_stream(absl::CancelledError("detached; the job goes on"));
-  }
-  session.note(absl::StrCat("detached; the job goes on. To follow it again: ", command));
-  return core::kExitInterrupted;
-}
-
 int watch(Session& session, const std::string& id) {
   ProgressDisplay display(session);
   FollowOptions options;
@@ -53,7 +45,7 @@ int watch(Session& session, const std::string& id) {
   const absl::StatusOr<v1::Job> job = follow_job(client, id, options);
   display.end_line();
   if (absl::IsCancelled(job.status())) {
-    return detached(session, absl::StrCat("laconic watch ", id));
+    return session.detached(absl::StrCat("laconic watch ", id));
   }
   if (!job.ok()) {
     return session.fail_stream(job.status());
@@ -81,7 +73,7 @@ int wait(Session& session, const WaitOptions& wait_options) {
   Client client = session.connect();
   const absl::StatusOr<v1::Job> job = follow_job(client, wait_options.job, options);
   if (absl::IsCancelled(job.status())) {
-    return detached(session, absl::StrCat("laconic wait ", wait_options.job));
+    return session.detached(absl::StrCat("laconic wait ", wait_options.job));
   }
   if (!job.ok()) {
     const int code = session.fail(job.status());
@@ -102,14 +94,10 @@ int wait(Session& session, const WaitOptions& wait_options) {
 }  // namespace
 
 void add_watch(CLI::App& app, Session& session) {
-  CLI::App* command =
+  add_job_command(
       add_command(app, "watch", "Show a job's progress until it has ended; ends with its exit code",
-                  "laconic watch 4k2p9x7abc");
-  auto id = std::make_shared<std::string>();
-  command->add_option("JOB", *id, "Id of the job, or its name where only one job has it")
-      ->required();
-  command->callback(
-      [&session, id] { session.action = [&session, id] { return watch(session, *id); }; });
+                  "laconic watch 4k2p9x7abc"),
+      session, watch);
 }
 
 void add_wait(CLI::App& app, Session& session) {
@@ -117,8 +105,7 @@ void add_wait(CLI::App& app, Session& session) {
       add_command(app, "wait", "Wait until a job has ended; ends with its exit code",
                   "laconic wait 4k2p9x7abc --timeout 2h");
   auto options = std::make_shared<WaitOptions>();
-  command->add_option("JOB", options->job, "Id of the job, or its name where only one job has it")
-      ->required();
+  add_job_argument(command, options->job);
   command
       ->add_option("--timeout", options->timeout,
                    "Longest wait: 30s, 5m, 2h; then exit code 124. Default: no limit")

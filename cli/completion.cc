@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 
 namespace laconic::cli {
 namespace {
@@ -15,9 +16,13 @@ struct Node {
   const CLI::App* app = nullptr;
 };
 
+std::vector<const CLI::App*> commands_of(const CLI::App& app) {
+  return app.get_subcommands([](const CLI::App*) { return true; });
+}
+
 void collect(const CLI::App& app, const std::string& path, std::vector<Node>& nodes) {
   nodes.push_back({path, &app});
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+  for (const CLI::App* command : commands_of(app)) {
     collect(*command, path.empty() ? command->get_name() : path + " " + command->get_name(), nodes);
   }
 }
@@ -71,7 +76,7 @@ std::vector<std::string> choices_of(const CLI::Option& option) {
 
 std::vector<std::string> words_after(const CLI::App& app) {
   std::vector<std::string> words;
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+  for (const CLI::App* command : commands_of(app)) {
     words.push_back(command->get_name());
   }
   for (const CLI::Option* option :
@@ -116,14 +121,15 @@ std::string shell_cases(const std::vector<Node>& nodes, const CLI::App& root) {
   for (const Node& node : nodes) {
     for (const CLI::Option* option : options_of(*node.app)) {
       const std::vector<std::string> choices = choices_of(*option);
+      if (choices.empty()) {
+        continue;
+      }
       for (const std::string& name : names_of(*option)) {
-        if (!choices.empty()) {
-          // A global option may stand behind any command.
-          const std::string pattern =
-              node.app == &root ? "*" + quoted(" " + name) : quoted(node.path + " " + name);
-          absl::StrAppend(&out, "    ", pattern, ") values=", quoted(absl::StrJoin(choices, " ")),
-                          " ;;\n");
-        }
+        // A global option may stand behind any command.
+        const std::string pattern =
+            node.app == &root ? "*" + quoted(" " + name) : quoted(node.path + " " + name);
+        absl::StrAppend(&out, "    ", pattern, ") values=", quoted(absl::StrJoin(choices, " ")),
+                        " ;;\n");
       }
     }
   }
@@ -145,6 +151,31 @@ std::string function_head(const std::vector<Node>& nodes, const std::string& wor
   return absl::StrCat("  local path='' words='' options='' values='' word try\n  for word in ",
                       words, "; do\n    try=\"${path:+$path }$word\"\n    case \"$try\" in\n      ",
                       path_patterns(nodes), ") path=\"$try\" ;;\n    esac\n  done\n");
+}
+
+// "__fish_seen_subcommand_from nodes; and __fish_seen_subcommand_from list"; empty for the program.
+std::string fish_condition(const std::string& path) {
+  std::vector<std::string> conditions = absl::StrSplit(path, ' ', absl::SkipEmpty());
+  for (std::string& condition : conditions) {
+    condition.insert(0, "__fish_seen_subcommand_from ");
+  }
+  return absl::StrJoin(conditions, "; and ");
+}
+
+// What `complete` is told of one option.
+std::string fish_option(const CLI::Option& option) {
+  std::string out;
+  for (const std::string& name : option.get_snames()) {
+    absl::StrAppend(&out, " -s ", name);
+  }
+  for (const std::string& name : option.get_lnames()) {
+    absl::StrAppend(&out, " -l ", name);
+  }
+  const std::vector<std::string> choices = choices_of(option);
+  absl::StrAppend(&out, is_flag(option) ? "" : " -r",
+                  choices.empty() ? "" : " -f -a " + quoted(absl::StrJoin(choices, " ")), " -d ",
+                  quoted(option.get_description()));
+  return out;
 }
 
 }  // namespace
@@ -185,49 +216,22 @@ std::string zsh_completion(const CLI::App& app) {
 std::string fish_completion(const CLI::App& app) {
   std::string out = "# fish completion for laconic; put it in ~/.config/fish/completions\n";
   for (const Node& node : all_nodes(app)) {
-    const std::vector<std::string> path_words = [&] {
-      std::vector<std::string> words;
-      std::string word;
-      for (const char letter : node.path + " ") {
-        if (letter == ' ' && !word.empty()) {
-          words.push_back(word);
-          word.clear();
-        } else if (letter != ' ') {
-          word += letter;
-        }
-      }
-      return words;
-    }();
-    std::vector<std::string> conditions;
-    for (const std::string& word : path_words) {
-      conditions.push_back("__fish_seen_subcommand_from " + word);
-    }
+    const std::string seen = fish_condition(node.path);
     // Options of the program itself stand anywhere.
-    const std::string seen = absl::StrJoin(conditions, "; and ");
     const std::string where = seen.empty() ? "" : " -n " + quoted(seen);
     const std::string first = seen.empty() ? " -n __fish_use_subcommand" : where;
-    for (const CLI::App* command :
-         node.app->get_subcommands([](const CLI::App*) { return true; })) {
+    const std::vector<const CLI::App*> commands = commands_of(*node.app);
+    for (const CLI::App* command : commands) {
       absl::StrAppend(&out, "complete -c laconic -f", first, " -a ", quoted(command->get_name()),
                       " -d ", quoted(command->get_description()), "\n");
     }
-    for (const std::string& word : words_after(*node.app)) {
-      if (node.app->get_subcommands([](const CLI::App*) { return true; }).empty()) {
+    if (commands.empty()) {
+      for (const std::string& word : words_after(*node.app)) {
         absl::StrAppend(&out, "complete -c laconic -f", where, " -a ", quoted(word), "\n");
       }
     }
     for (const CLI::Option* option : options_of(*node.app)) {
-      absl::StrAppend(&out, "complete -c laconic", where);
-      for (const std::string& name : option->get_snames()) {
-        absl::StrAppend(&out, " -s ", name);
-      }
-      for (const std::string& name : option->get_lnames()) {
-        absl::StrAppend(&out, " -l ", name);
-      }
-      const std::vector<std::string> choices = choices_of(*option);
-      absl::StrAppend(&out, is_flag(*option) ? "" : " -r",
-                      choices.empty() ? "" : " -f -a " + quoted(absl::StrJoin(choices, " ")),
-                      " -d ", quoted(option->get_description()), "\n");
+      absl::StrAppend(&out, "complete -c laconic", where, fish_option(*option), "\n");
     }
   }
   return out;

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <system_error>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -50,7 +50,7 @@ absl::StatusOr<std::string> read_file(const std::string& path) {
   }
   std::ifstream file(path, std::ios::binary);
   if (!file) {
-    return refuse(absl::StrCat("cannot be read: ", std::strerror(errno)));
+    return refuse(absl::StrCat("cannot be read: ", std::generic_category().message(errno)));
   }
   // One byte more than allowed tells a file of the allowed size from a larger one.
   std::string text(kFileBytesMax + 1, '\0');

@@ -29,7 +29,7 @@ constexpr int kExecFailed = 127;
   }
   sigset_t none;
   sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
+  pthread_sigmask(SIG_SETMASK, &none, nullptr);
   signal(SIGPIPE, SIG_DFL);
   const int input = open("/dev/null", O_RDONLY);
   dup2(input, STDIN_FILENO);
@@ -46,6 +46,7 @@ constexpr int kExecFailed = 127;
 absl::StatusOr<ChildProcess> ChildProcess::start(const std::vector<std::string>& argv,
                                                  const std::string& log_path) {
   std::vector<char*> pointers;
+  pointers.reserve(argv.size() + 1);
   for (const std::string& word : argv) {
     pointers.push_back(const_cast<char*>(word.c_str()));  // exec takes char*, but only reads it
   }

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
+#include "common/core/format.h"
 
 namespace laconic::cli {
 namespace {
@@ -28,7 +29,7 @@ std::string shown(const YamlNode& node) {
     return node.text.empty() ? "has no value" : absl::StrCat("is ", node.text);
   }
   std::string text;
-  for (const char c : node.text.substr(0, kShownMax)) {
+  for (const char c : core::shortened(node.text, kShownMax)) {
     text += absl::ascii_iscntrl(static_cast<unsigned char>(c)) ? ' ' : c;
   }
   return absl::StrCat("is \"", text, node.text.size() > kShownMax ? "...\"" : "\"");

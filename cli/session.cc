@@ -53,6 +53,14 @@ int Session::fail_usage(const absl::Status& status) {
   return core::kExitUsage;
 }
 
+int Session::detached(const std::string& command) {
+  if (json()) {
+    return fail_stream(absl::CancelledError("detached; the job goes on"));
+  }
+  note(absl::StrCat("detached; the job goes on. To follow it again: ", command));
+  return core::kExitInterrupted;
+}
+
 std::string error_json(const absl::Status& status, bool streamed) {
   const wire::ErrorInfo info = wire::error_info(status);
   const auto entry = [](std::string* out, const auto& pair) {
@@ -74,6 +82,20 @@ CLI::App* add_command(CLI::App& app, const std::string& name, const std::string&
   // Global options may stand behind the command, too.
   command->fallthrough();
   return command;
+}
+
+void add_job_argument(CLI::App* command, std::string& job) {
+  command->add_option("JOB", job, "Id of the job, or its name where only one job has it")
+      ->required();
+}
+
+void add_job_command(CLI::App* command, Session& session,
+                     int (*run)(Session&, const std::string&)) {
+  auto job = std::make_shared<std::string>();
+  add_job_argument(command, *job);
+  command->callback([&session, job, run] {
+    session.action = [&session, job, run] { return run(session, *job); };
+  });
 }
 
 }  // namespace laconic::cli

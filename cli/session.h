@@ -8,9 +8,12 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "cli/client.h"
 #include "cli/console.h"
+#include "cli/json.h"
+#include "common/core/exit_codes.h"
 
 namespace laconic::cli {
 
@@ -50,6 +53,23 @@ struct Session {
   int fail_stream(const absl::Status& status);
   // The same, with the exit code of a bad command line or job file whatever the status.
   int fail_usage(const absl::Status& status);
+  // Ends a command that Ctrl-C took off a job; `command` is what follows the job again.
+  int detached(const std::string& command);
+
+  // Ends a command with what the server answered: an error fails it, a message is printed as JSON
+  // or given to `show`, which prints it for a person.
+  template <typename Message, typename Show>
+  int answer(const absl::StatusOr<Message>& message, const Show& show) {
+    if (!message.ok()) {
+      return fail(message.status());
+    }
+    if (json()) {
+      write_json(json_message(*message));
+    } else {
+      show(*message);
+    }
+    return core::kExitOk;
+  }
 
  private:
   int report_failure(const absl::Status& status, bool streamed);
@@ -61,5 +81,9 @@ std::string error_json(const absl::Status& status, bool streamed = false);
 // Adds a command: name, what it does, its example, and what runs it.
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,
                       const std::string& example);
+// Adds the argument that names a job, required.
+void add_job_argument(CLI::App* command, std::string& job);
+// Finishes a command whose only argument is a job: `run` gets what names it.
+void add_job_command(CLI::App* command, Session& session, int (*run)(Session&, const std::string&));
 
 }  // namespace laconic::cli

@@ -286,9 +286,9 @@ std::vector<double> linear_ticks(double low, double high, int count) {
   const double step = round_step((high - low) / count);
   const double first = std::floor(low / step + 1e-9);
   const double last = std::ceil(high / step - 1e-9);
-  std::vector<double> ticks;
-  for (double at = first; at <= last; at += 1) {
-    ticks.push_back(at * step);
+  std::vector<double> ticks(static_cast<size_t>(last - first) + 1);
+  for (size_t i = 0; i < ticks.size(); ++i) {
+    ticks[i] = (first + static_cast<double>(i)) * step;
   }
   return ticks;
 }

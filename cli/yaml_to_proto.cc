@@ -6,6 +6,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "cli/scalar_values.h"
+#include "common/core/format.h"
 
 namespace laconic::cli {
 namespace {
@@ -44,6 +45,7 @@ size_t edit_distance(const std::string& from, const std::string& to) {
 
 std::string field_names(const Descriptor& type) {
   std::vector<std::string> names;
+  names.reserve(static_cast<size_t>(type.field_count()));
   for (int i = 0; i < type.field_count(); ++i) {
     names.push_back(type.field(i)->name());
   }
@@ -73,6 +75,7 @@ const FieldDescriptor* find_field(const Descriptor& type, const std::string& key
 
 std::string member_names(const google::protobuf::OneofDescriptor& oneof) {
   std::vector<std::string> names;
+  names.reserve(static_cast<size_t>(oneof.field_count()));
   for (int i = 0; i < oneof.field_count(); ++i) {
     names.push_back(oneof.field(i)->name());
   }
@@ -115,7 +118,7 @@ class MessageReader {
   void read_key(const std::string& key, const Position& position, const YamlNode& node) {
     const FieldDescriptor* field = find_field(*message_.GetDescriptor(), key);
     if (field == nullptr) {
-      return problem(position, joined(path_, key.substr(0, kShownMax)) +
+      return problem(position, joined(path_, core::shortened(key, kShownMax)) +
                                    unknown_text(*message_.GetDescriptor(), key));
     }
     const auto [first, is_new] = met_.try_emplace(field, position);
@@ -171,7 +174,7 @@ class MessageReader {
       const std::string& key = node.keys[i];
       const auto [first, is_new] = met.try_emplace(key, node.key_positions[i]);
       if (!is_new) {
-        problem(node.key_positions[i], absl::StrCat(joined(path, key.substr(0, kShownMax)),
+        problem(node.key_positions[i], absl::StrCat(joined(path, core::shortened(key, kShownMax)),
                                                     " occurs twice; the first is in line ",
                                                     first->second.line, ", keep one"));
         continue;
@@ -249,7 +252,7 @@ void read_message(const YamlNode& node, const std::string& path, const Origin& o
 }
 
 void apply_override(const std::string& text, Message& message, JobSource& source) {
-  const Origin origin = {.name = absl::StrCat("--set ", text.substr(0, 2 * kShownMax)),
+  const Origin origin = {.name = absl::StrCat("--set ", core::shortened(text, 2 * kShownMax)),
                          .has_positions = false};
   const auto problem = [&](const std::string& what) {
     source.problems.push_back(absl::StrCat(origin.name, ": ", what));

@@ -13,6 +13,14 @@ if(LACONIC_SANITIZE)
   add_link_options(-fsanitize=${LACONIC_SANITIZE})
 endif()
 
+if(LACONIC_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "LACONIC_FUZZ needs clang++ (libFuzzer), the compiler is ${CMAKE_CXX_COMPILER_ID}: use the preset 'fuzz'")
+  endif()
+  # Coverage feedback in every layer; libFuzzer's main only in the programs of tests/fuzz.
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+
 find_program(LACONIC_LLD ld.lld)
 if(LACONIC_LLD)
   add_link_options(-fuse-ld=lld)

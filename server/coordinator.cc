@@ -196,6 +196,11 @@ bool Coordinator::holds_slots(const std::string& id) const {
 
 // ---- Time ------------------------------------------------------------------------------------
 
+// The tasks of an expired reservation are not in the record any more, so after a restart they hold
+// no slot here. Nothing is booked twice for all that: slots are given on live nodes only, and a
+// node becomes live by a registration that names every task its worker has not released, running
+// ones among them; each holds its slot from then on. A StartTask that was still on its way to the
+// worker has ended with the old server's stream.
 void Coordinator::load(JobRecord record, absl::Time now) {
   const std::string id = record.id();
   record.clock_base = now;
@@ -340,7 +345,20 @@ void Coordinator::release_reservation(JobRecord& record, absl::Time now) {
   queue_.insert(later, record.id());
 }
 
+// Nobody waits for these tasks any more, so their node may be forgotten. If it returns after all,
+// its registration makes it known again, with what still runs on it.
+void Coordinator::free_stale_tasks(absl::Time now) {
+  for (const auto& [node, task] : membership_.stale_tasks(now)) {
+    const JobRecord* record = find(task.job_id);
+    if (record == nullptr || !record->is_current(task.generation, task.rank) ||
+        is_final(record->job.state())) {
+      membership_.free(node, task);
+    }
+  }
+}
+
 void Coordinator::tick(absl::Time now) {
+  free_stale_tasks(now);
   for (const std::string& name : membership_.expire(now)) {
     leave(name, 0, now);
   }

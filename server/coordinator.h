@@ -117,6 +117,7 @@ class Coordinator {
   std::vector<Verdict> verdicts() const;
   void schedule_queue(absl::Time now);
   void reserve(JobRecord& record, const std::vector<std::string>& placement, absl::Time now);
+  void free_stale_tasks(absl::Time now);
   void release_reservation(JobRecord& record, absl::Time now);
   void wait_with(JobRecord& record, const Verdict& verdict, absl::Time now);
   void tick_job(JobRecord& record, absl::Time now);

@@ -104,7 +104,16 @@ void Coordinator::reconcile_missing(const std::string& name, const v1::Register&
   for (const v1::TaskSnapshot& snapshot : request.tasks()) {
     present.insert(task_id(snapshot.key()));
   }
-  const std::set<TaskId> expected = membership_.find(name)->tasks;
+  std::set<TaskId> expected = membership_.find(name)->tasks;
+  // Those of a node that had been forgotten.
+  for (const std::string& id : open_) {
+    const JobRecord& record = jobs_.at(id);
+    for (const v1::Rank& rank : record.job.ranks()) {
+      if (rank.node() == name && !record.tasks[static_cast<size_t>(rank.rank())].gone) {
+        expected.insert({id, record.job.generation(), rank.rank()});
+      }
+    }
+  }
   for (const TaskId& id : expected) {
     if (present.count(id) > 0) {
       continue;
@@ -171,6 +180,7 @@ void Coordinator::take_snapshot(const std::string& node, const v1::TaskSnapshot&
     take_exit(*record, id.rank, snapshot.exit(), now);
     return;
   }
+  membership_.hold(node, id);  // It does already, unless the node had been forgotten.
   if (record->job.state() == v1::RUNNING && snapshot.has_hello() && !snapshot.launched()) {
     send_launch(*record, id.rank);
   } else if (!is_active(record->job.state()) &&
@@ -289,6 +299,7 @@ void Coordinator::check_ready(JobRecord& record, absl::Time now) {
   }
   if (layouts.size() > 1) {
     std::vector<std::string> groups;
+    groups.reserve(layouts.size());
     for (const auto& [hash, ranks] : layouts) {
       groups.push_back(absl::StrFormat("%s have %016x", absl::StrJoin(ranks, ", "), hash));
     }

@@ -100,6 +100,11 @@ bool Engine::try_post(std::function<void()> command) {
   return true;
 }
 
+absl::Status Engine::busy() {
+  return wire::with_error_info(absl::UnavailableError("the server is busy or stopping; try again"),
+                               {kServerBusy, {}});
+}
+
 void Engine::stop() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -242,7 +247,7 @@ absl::Status Engine::commit(bool rows) {
   batch.events = effects.events;
   batch.history = effects.history;
   batch.request = new_request_;
-  const absl::Status status = store_->commit(batch);
+  absl::Status status = store_->commit(batch);
   const auto seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began);
   metrics_.store_transaction(rows ? "state" : "notes", seconds.count());
   if (!status.ok()) {
@@ -261,7 +266,7 @@ absl::Status Engine::commit(bool rows) {
 void Engine::deliver() {
   Effects& effects = coordinator_.effects();
   for (const std::string& id : std::exchange(effects.logs_dropped, {})) {
-    logs_.drop(id);
+    drop_logs(id);
   }
   const std::vector<Command> commands = std::exchange(effects.commands, {});
   for (const Command& command : commands) {

@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -68,6 +69,8 @@ class Engine {
   bool post(std::function<void()> command);
   // As post(), but also false while the queue is full: for calls that can be refused.
   bool try_post(std::function<void()> command);
+  // What such a call is refused with: Unavailable SERVER_BUSY.
+  static absl::Status busy();
   // Ends all streams with Unavailable SERVER_STOPPING and refuses new ones. Returns when done.
   void drain();
   // Handles what is queued, then ends the thread.
@@ -130,7 +133,8 @@ class Engine {
   void check_sessions();
   absl::Status enter(uint64_t session, Session& state, const v1::Register& request);
   v1::SessionResponse welcome(const v1::Register& request);
-  void append_log(const std::string& node, const v1::LogChunk& chunk);
+  void drop_logs(const std::string& job_id);
+  void append_log(const Session& session, const v1::LogChunk& chunk);
   std::optional<absl::StatusOr<v1::Job>> known_request(const std::string& request_id,
                                                        const std::string& digest) const;
   void forget_old_requests();
@@ -149,6 +153,8 @@ class Engine {
   Coordinator coordinator_;
   std::unique_ptr<JobStore> store_;
   LogStore logs_;
+  // Logs of which something could not be written: told once, and again when they go on.
+  std::set<std::pair<TaskId, v1::LogSource>> logs_behind_;
   std::unordered_map<std::string, Request> requests_;
   std::optional<RequestRow> new_request_;
   std::unordered_map<std::string, uint64_t> versions_;

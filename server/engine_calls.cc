@@ -219,7 +219,7 @@ absl::Status Engine::delete_job(const std::string& key) {
   batch.delete_job = id;
   LACONIC_RETURN_IF_ERROR(store_->commit(batch));
   coordinator_.forget(id);
-  logs_.drop(id);
+  drop_logs(id);
   return absl::OkStatus();
 }
 
@@ -283,7 +283,7 @@ absl::Status Engine::session_message(uint64_t session, const v1::SessionRequest&
       coordinator_.update(state.node, request.task_update(), now());
       return absl::OkStatus();
     case v1::SessionRequest::kLogChunk:
-      append_log(state.node, request.log_chunk());
+      append_log(state, request.log_chunk());
       return absl::OkStatus();
     case v1::SessionRequest::kHeartbeat:
     case v1::SessionRequest::MESSAGE_NOT_SET:
@@ -323,18 +323,39 @@ v1::SessionResponse Engine::welcome(const v1::Register& request) {
   return message;
 }
 
-void Engine::append_log(const std::string& node, const v1::LogChunk& chunk) {
+void Engine::drop_logs(const std::string& job_id) {
+  logs_.drop(job_id);
+  std::erase_if(logs_behind_, [&](const auto& log) { return log.first.job_id == job_id; });
+}
+
+void Engine::append_log(const Session& session, const v1::LogChunk& chunk) {
   const TaskId id = task_id(chunk.key());
   const JobRecord* record = coordinator_.find(id.job_id);
   if (record == nullptr || !record->is_current(id.generation, id.rank) ||
-      record->job.ranks(id.rank).node() != node) {
+      record->job.ranks(id.rank).node() != session.node) {
     return;  // Output of an earlier attempt, or of a deleted job.
   }
-  if (const absl::Status status = logs_.append(chunk); !status.ok()) {
-    spdlog::warn("job={} rank={} node={}: {}", id.job_id, id.rank, node, status.ToString());
+  const absl::Status status = logs_.append(chunk);
+  if (status.ok()) {
+    if (logs_behind_.erase({id, chunk.source()}) > 0) {
+      spdlog::info("job={} rank={} node={}: its log goes on", id.job_id, id.rank, session.node);
+    }
+    poke(id.job_id);
     return;
   }
-  poke(id.job_id);
+  const bool malformed = absl::IsInvalidArgument(status);
+  if (malformed || logs_behind_.insert({id, chunk.source()}).second) {
+    spdlog::warn("job={} rank={} node={}: {}", id.job_id, id.rank, session.node, status.ToString());
+  }
+  const std::shared_ptr<SessionLink> link = session.link.lock();
+  if (!malformed && link != nullptr) {
+    v1::SessionResponse message;
+    v1::LogOffset& offset = *message.mutable_resend_log();
+    *offset.mutable_key() = chunk.key();
+    offset.set_source(chunk.source());
+    offset.set_offset(logs_.arrived(id.job_id, id.rank, chunk.source()));
+    link->send(message);
+  }
 }
 
 }  // namespace laconic::server

@@ -154,17 +154,6 @@ std::vector<v1::HistoryPoint> close_points(JobRecord& record, const Limits& limi
   return closed;
 }
 
-std::string shortened(const std::string& text, size_t bytes_max) {
-  if (text.size() <= bytes_max) {
-    return text;
-  }
-  size_t end = bytes_max;
-  while (end > 0 && (static_cast<uint8_t>(text[end]) & 0xC0) == 0x80) {
-    --end;
-  }
-  return text.substr(0, end);
-}
-
 v1::Failure bounded(v1::Failure failure, const Limits& limits) {
   if (!is_reason(failure.reason())) {
     failure.set_reason(kTrainerFailed);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/core/format.h"
 #include "laconic/v1/control.pb.h"
 #include "server/limits.h"
 
@@ -49,6 +50,8 @@ struct JobRecord {
   }
 };
 
+using core::shortened;
+
 bool is_final(v1::JobState state);
 bool is_active(v1::JobState state);  // STARTING or RUNNING
 
@@ -65,11 +68,6 @@ bool add_point(JobRecord& record, int32_t rank, const v1::HistoryPoint& point, a
 // Returns the new points; `thinned` is set when the history had to drop every second one.
 std::vector<v1::HistoryPoint> close_points(JobRecord& record, const Limits& limits, absl::Time now,
                                            bool all, bool& thinned);
-
-// The first `bytes_max` bytes of `text`, or up to 3 fewer: no UTF-8 sequence is cut in two.
-// Protobuf writes half a sequence but does not read it back, so one in a stored job would keep the
-// server from starting again.
-std::string shortened(const std::string& text, size_t bytes_max);
 
 // Cuts what a trainer may send at will to the limits.
 v1::Failure bounded(v1::Failure failure, const Limits& limits);

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/core/status_macros.h"
 #include "server/job_stream.h"
+#include "server/reasons.h"
 #include "server/unary_call.h"
 
 namespace laconic::server {

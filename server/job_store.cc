@@ -210,6 +210,24 @@ absl::Status JobStore::write_point(const std::string& id, const v1::HistoryPoint
       .run();
 }
 
+absl::Status JobStore::rewrite_history(const JobRecord& record) {
+  LACONIC_RETURN_IF_ERROR(
+      Statement(*this, "DELETE FROM history WHERE job_id=?").text(record.id()).run());
+  for (const v1::HistoryPoint& point : record.job.history()) {
+    LACONIC_RETURN_IF_ERROR(write_point(record.id(), point));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status JobStore::delete_job(const std::string& id) {
+  for (const char* sql :
+       {"DELETE FROM jobs WHERE id=?", "DELETE FROM tasks WHERE job_id=?",
+        "DELETE FROM history WHERE job_id=?", "DELETE FROM events WHERE job_id=?"}) {
+    LACONIC_RETURN_IF_ERROR(Statement(*this, sql).text(id).run());
+  }
+  return absl::OkStatus();
+}
+
 absl::Status JobStore::write(const StoreBatch& batch) {
   for (const JobRecord* record : batch.jobs) {
     LACONIC_RETURN_IF_ERROR(write_job(*record));
@@ -225,11 +243,7 @@ absl::Status JobStore::write(const StoreBatch& batch) {
     LACONIC_RETURN_IF_ERROR(write_point(id, point));
   }
   for (const JobRecord* record : batch.history_rewritten) {
-    LACONIC_RETURN_IF_ERROR(
-        Statement(*this, "DELETE FROM history WHERE job_id=?").text(record->id()).run());
-    for (const v1::HistoryPoint& point : record->job.history()) {
-      LACONIC_RETURN_IF_ERROR(write_point(record->id(), point));
-    }
+    LACONIC_RETURN_IF_ERROR(rewrite_history(*record));
   }
   if (batch.request) {
     LACONIC_RETURN_IF_ERROR(Statement(*this, "INSERT INTO request_ids VALUES(?,?,?,?)")
@@ -239,14 +253,7 @@ absl::Status JobStore::write(const StoreBatch& batch) {
                                 .integer(absl::ToUnixSeconds(batch.request->created))
                                 .run());
   }
-  if (batch.delete_job) {
-    for (const char* sql :
-         {"DELETE FROM jobs WHERE id=?", "DELETE FROM tasks WHERE job_id=?",
-          "DELETE FROM history WHERE job_id=?", "DELETE FROM events WHERE job_id=?"}) {
-      LACONIC_RETURN_IF_ERROR(Statement(*this, sql).text(*batch.delete_job).run());
-    }
-  }
-  return absl::OkStatus();
+  return batch.delete_job ? delete_job(*batch.delete_job) : absl::OkStatus();
 }
 
 absl::Status JobStore::commit(const StoreBatch& batch) {

@@ -83,6 +83,8 @@ class JobStore {
   absl::Status write(const StoreBatch& batch);
   absl::Status write_job(const JobRecord& record);
   absl::Status write_point(const std::string& id, const v1::HistoryPoint& point);
+  absl::Status rewrite_history(const JobRecord& record);
+  absl::Status delete_job(const std::string& id);
   absl::StatusOr<int64_t> number(const std::string& sql);
   absl::Status load_tasks(JobRecord& record);
   absl::Status load_history(JobRecord& record);

@@ -11,7 +11,6 @@
 #include "absl/status/status.h"
 #include "common/wire/status.h"
 #include "server/engine.h"
-#include "server/reasons.h"
 
 namespace laconic::server {
 
@@ -30,8 +29,7 @@ class JobStream : public grpc::ServerWriteReactor<Response>,
     self_ = this->shared_from_this();
     if (!engine_.try_post([self = self_] { self->open(); })) {
       finished_ = true;  // Nothing is posted yet, so no other thread looks.
-      grpc::ServerWriteReactor<Response>::Finish(wire::to_grpc(wire::with_error_info(
-          absl::UnavailableError("the server is busy or stopping; try again"), {kServerBusy, {}})));
+      grpc::ServerWriteReactor<Response>::Finish(wire::to_grpc(Engine::busy()));
     }
     return this;
   }

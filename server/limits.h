@@ -33,7 +33,7 @@ struct Limits {
   absl::Duration session_silence = absl::Seconds(5);     // then a node is unreachable
   absl::Duration cancel_slack = absl::Seconds(3);        // after stop_grace: CANCELLED anyway
   absl::Duration history_wait = absl::Seconds(3);        // for the other ranks' point of a step
-  absl::Duration node_memory = absl::Hours(1);           // of an unreachable node without tasks
+  absl::Duration node_memory = absl::Hours(24);          // of a node that cannot be reached
   absl::Duration request_id_memory = absl::Hours(24);    // of request ids
   absl::Duration metrics_retention = absl::Minutes(15);  // of a final job's series
   absl::Duration tick = absl::Milliseconds(100);

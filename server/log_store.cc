@@ -33,9 +33,9 @@ absl::Status LogStore::append(const v1::LogChunk& chunk) {
   const int64_t have = arrived(job_id, rank, chunk.source());
   const auto size = static_cast<int64_t>(chunk.data().size());
   if (chunk.offset() > have && have < limit_) {
-    return absl::InvalidArgumentError(absl::StrCat("log chunk of job ", job_id, " rank ", rank,
-                                                   " at offset ", chunk.offset(), ", but only ",
-                                                   have, " bytes have arrived"));
+    return absl::FailedPreconditionError(absl::StrCat("log chunk of job ", job_id, " rank ", rank,
+                                                      " at offset ", chunk.offset(), ", but only ",
+                                                      have, " bytes have arrived"));
   }
   const int64_t skip = have - chunk.offset();
   if (have >= limit_) {
@@ -58,7 +58,7 @@ absl::Status LogStore::append(const v1::LogChunk& chunk) {
   }
   out.flush();
   if (!out) {
-    // A part may have been written: the next chunk's offset is compared with what is there.
+    // A part may have been written: arrived() says how much.
     return absl::UnavailableError(absl::StrCat("cannot write ", file, "; is the disk full?"));
   }
   return absl::OkStatus();

@@ -25,8 +25,9 @@ class LogStore {
 
   // Appends what is new in the chunk. Beyond limits.log_bytes_max the rest is dropped, after one
   // line that says so.
-  // Errors: InvalidArgument for a gap, a negative offset or rank, or a chunk over 64 KiB;
-  // Unavailable when the disk refuses.
+  // Errors: InvalidArgument for a negative offset or rank, or a chunk over 64 KiB;
+  // FailedPrecondition for a gap; Unavailable when the disk refuses. After the last two, what
+  // follows arrived() must come again.
   absl::Status append(const v1::LogChunk& chunk);
   // Bytes of the trainer's file that have arrived; the limit when the rest is not wanted.
   int64_t arrived(const std::string& job_id, int32_t rank, v1::LogSource source);

@@ -7,6 +7,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <exception>
 #include <string>
 
 #include "common/core/exit_codes.h"
@@ -16,7 +17,6 @@
 namespace {
 
 using laconic::server::Server;
-using laconic::server::ServerOptions;
 
 constexpr unsigned kStopSecondsMax = 15;
 constexpr const char* kExample =
@@ -26,7 +26,7 @@ constexpr const char* kExample =
     "  laconic submit -f examples/fashion_mnist.yaml";
 
 struct Flags {
-  ServerOptions server;
+  laconic::server::ServerOptions server;
   std::string ready_file;
   bool die_with_parent = false;
 };
@@ -73,8 +73,7 @@ int run(const Flags& flags, const sigset_t& signals, pid_t parent) {
                  (*server)->address());
   }
   if (!flags.ready_file.empty()) {
-    const absl::Status written = write_ready_file(flags.ready_file, **server);
-    if (!written.ok()) {
+    if (const auto written = write_ready_file(flags.ready_file, **server); !written.ok()) {
       spdlog::error("{}", std::string(written.message()));
       return laconic::core::kExitUsage;
     }
@@ -96,7 +95,7 @@ int run(const Flags& flags, const sigset_t& signals, pid_t parent) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   const pid_t parent = ::getppid();
   sigset_t signals;
   sigemptyset(&signals);
@@ -112,9 +111,10 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    const bool asked = error.get_exit_code() == 0;  // --help, --version
-    app.exit(error);
-    return asked ? laconic::core::kExitOk : laconic::core::kExitUsage;
+    return app.exit(error) == 0 ? laconic::core::kExitOk : laconic::core::kExitUsage;
   }
   return run(flags, signals, parent);
+} catch (const std::exception& error) {  // Of a library, while it starts: no memory.
+  std::fprintf(stderr, "laconic-server: cannot start: %s\n", error.what());
+  return laconic::core::kExitInternal;
 }

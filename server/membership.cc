@@ -1,6 +1,7 @@
 #include "server/membership.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "common/wire/status.h"
@@ -27,18 +28,6 @@ absl::Status bad_registration(const std::string& field, const std::string& value
 }
 
 }  // namespace
-
-TaskId task_id(const v1::TaskKey& key) {
-  return {key.job_id(), key.generation(), key.rank()};
-}
-
-v1::TaskKey task_key(const TaskId& id) {
-  v1::TaskKey key;
-  key.set_job_id(id.job_id);
-  key.set_generation(id.generation);
-  key.set_rank(id.rank);
-  return key;
-}
 
 absl::Status Membership::enter(const v1::Register& request, uint64_t session, absl::Time now) {
   constexpr size_t kIncarnationBytesMax = 128;
@@ -131,11 +120,24 @@ std::vector<std::string> Membership::expire(absl::Time now) {
       node.session = 0;
       lost.push_back(node.name);
     }
-    const bool forget =
-        !node.live() && node.tasks.empty() && now - node.last_seen > limits_.node_memory;
-    it = forget ? nodes_.erase(it) : std::next(it);
+    it = is_stale(node, now) && node.tasks.empty() ? nodes_.erase(it) : std::next(it);
   }
   return lost;
+}
+
+bool Membership::is_stale(const NodeRecord& node, absl::Time now) const {
+  return !node.live() && now - node.last_seen > limits_.node_memory;
+}
+
+std::vector<std::pair<std::string, TaskId>> Membership::stale_tasks(absl::Time now) const {
+  std::vector<std::pair<std::string, TaskId>> stale;
+  for (const auto& [name, node] : nodes_) {
+    if (is_stale(node, now)) {
+      std::transform(node.tasks.begin(), node.tasks.end(), std::back_inserter(stale),
+                     [&name = name](const TaskId& task) { return std::make_pair(name, task); });
+    }
+  }
+  return stale;
 }
 
 NodeRecord* Membership::find(const std::string& name) {

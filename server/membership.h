@@ -1,31 +1,25 @@
 // Nodes, their sessions, their liveness, and which tasks hold their slots. Pure.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/wire/task_id.h"
 #include "laconic/v1/control.pb.h"
 #include "server/limits.h"
 #include "server/scheduler.h"
 
 namespace laconic::server {
 
-// One rank of one generation of one job, ordered.
-struct TaskId {
-  std::string job_id;
-  uint64_t generation = 0;
-  int32_t rank = 0;
-
-  auto operator<=>(const TaskId&) const = default;
-};
-TaskId task_id(const v1::TaskKey& key);
-v1::TaskKey task_key(const TaskId& id);
+using wire::task_id;
+using wire::task_key;
+using wire::TaskId;
 
 struct NodeRecord {
   std::string name;
@@ -61,8 +55,10 @@ class Membership {
   // True if the session was the node's live one; the node is unreachable from now on.
   bool leave(const std::string& name, uint64_t session);
   // Nodes whose session was silent for too long, now unreachable; forgets nodes that were away
-  // for long and hold no task.
+  // for longer than limits.node_memory and hold no task.
   std::vector<std::string> expire(absl::Time now);
+  // Tasks of nodes that were away for longer than limits.node_memory.
+  std::vector<std::pair<std::string, TaskId>> stale_tasks(absl::Time now) const;
 
   NodeRecord* find(const std::string& name);
   const std::map<std::string, NodeRecord>& nodes() const { return nodes_; }
@@ -73,6 +69,8 @@ class Membership {
   void free(const std::string& node, const TaskId& task);
 
  private:
+  bool is_stale(const NodeRecord& node, absl::Time now) const;
+
   const Limits limits_;
   std::map<std::string, NodeRecord> nodes_;
 };

@@ -23,8 +23,7 @@ class SessionStream : public grpc::ServerBidiReactor<v1::SessionRequest, v1::Ses
     self_ = shared_from_this();
     if (!engine_.try_post([self = self_] { self->open(); })) {
       finished_ = true;  // Nothing is posted yet, so no other thread looks.
-      Finish(wire::to_grpc(wire::with_error_info(
-          absl::UnavailableError("the server is busy or stopping; try again"), {kServerBusy, {}})));
+      Finish(wire::to_grpc(Engine::busy()));
     }
     return this;
   }

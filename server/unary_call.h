@@ -9,7 +9,6 @@
 #include "absl/status/status.h"
 #include "common/wire/status.h"
 #include "server/engine.h"
-#include "server/reasons.h"
 
 namespace laconic::server {
 
@@ -24,8 +23,7 @@ grpc::ServerUnaryReactor* answer(Engine& engine, grpc::CallbackServerContext* co
     reactor->Finish(wire::to_grpc(status));
   };
   if (!engine.try_post([finish, call = std::move(call)]() mutable { finish(call()); })) {
-    finish(wire::with_error_info(
-        absl::UnavailableError("the server is busy or stopping; try again"), {kServerBusy, {}}));
+    finish(Engine::busy());
   }
   return reactor;
 }

@@ -18,7 +18,11 @@ class DenseCodec final : public Codec {
   using Codec::encode;
   absl::StatusOr<size_t> encode(std::span<const float> a, EncodeState& state,
                                 std::span<uint8_t> out) const override;
+  absl::StatusOr<size_t> encode_sum(std::span<const float> v, float decay, std::span<float> a,
+                                    EncodeState& state, std::span<uint8_t> out) const override;
   absl::Status decode(std::span<const uint8_t> payload, std::span<float> out) const override;
+  absl::Status decode_add(std::span<const uint8_t> payload, float sign,
+                          std::span<float> sum) const override;
 
  private:
   ValueCoder coder_;

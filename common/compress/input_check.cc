@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "common/core/status_macros.h"
 
 namespace laconic::compress {
 
@@ -17,18 +18,24 @@ bool all_finite(std::span<const float> values) {
   return largest < 0x7F800000U;
 }
 
-absl::Status check_input(std::span<const float> in, int64_t elements) {
+absl::Status check_input_size(std::span<const float> in, int64_t elements) {
   if (static_cast<int64_t>(in.size()) != elements) {
     return absl::InvalidArgumentError(
         absl::StrCat("codec: ", in.size(), " elements in, the codec is made for ", elements));
   }
-  if (all_finite(in)) {
-    return absl::OkStatus();
-  }
+  return absl::OkStatus();
+}
+
+absl::Status not_finite_error(std::span<const float> in) {
   const auto bad = std::find_if(in.begin(), in.end(), [](float x) { return !std::isfinite(x); });
   return absl::InvalidArgumentError(absl::StrCat("codec: element ", bad - in.begin(), " is ", *bad,
                                                  ", only finite numbers can be sent; the loss may "
                                                  "have diverged, try a smaller learning rate"));
+}
+
+absl::Status check_input(std::span<const float> in, int64_t elements) {
+  LACONIC_RETURN_IF_ERROR(check_input_size(in, elements));
+  return all_finite(in) ? absl::OkStatus() : not_finite_error(in);
 }
 
 absl::Status check_output(std::span<const float> out, int64_t elements) {

@@ -11,6 +11,12 @@ namespace laconic::compress {
 // True if no value is a NaN or an infinity.
 bool all_finite(std::span<const float> values);
 
+// Errors: InvalidArgument if `in` does not have `elements` elements.
+absl::Status check_input_size(std::span<const float> in, int64_t elements);
+
+// InvalidArgument that names the first NaN or infinity. in: holds one.
+absl::Status not_finite_error(std::span<const float> in);
+
 // Errors: InvalidArgument if `in` does not have `elements` elements, or names the first NaN or
 // infinity.
 absl::Status check_input(std::span<const float> in, int64_t elements);

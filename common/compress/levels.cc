@@ -24,34 +24,34 @@ float absolute_max(std::span<const float> group) {
   return largest;
 }
 
-double absolute_mean(std::span<const float> group) {
-  double sum = 0;
+// Of those above the threshold.
+double sum_of_magnitudes(std::span<const float> group, double threshold) {
+  LaneSums sums;
+  int64_t i = 0;
   for (const float v : group) {
-    sum += std::abs(static_cast<double>(v));
+    const double magnitude = std::abs(static_cast<double>(v));
+    sums.add(i++, magnitude > threshold ? magnitude : 0);
   }
-  return sum / static_cast<double>(group.size());
+  return sums.total();
 }
 
 Scales fit_two_levels(std::span<const float> group) {
-  double low = absolute_mean(group);
+  const auto count = static_cast<int64_t>(group.size());
+  const double total = sum_of_magnitudes(group, -1);
+  double low = total / static_cast<double>(count);
   double high = low;
   double threshold = kFirstThreshold * low;
   for (int step = 0; step <= kLloydSteps; ++step) {
-    double low_sum = 0;
-    double high_sum = 0;
-    int64_t high_count = 0;
-    for (const float v : group) {
-      const double magnitude = std::abs(static_cast<double>(v));
-      const bool above = magnitude > threshold;
-      low_sum += above ? 0 : magnitude;
-      high_sum += above ? magnitude : 0;
-      high_count += above ? 1 : 0;
-    }
-    if (high_count == 0) {
+    const int64_t above = std::count_if(group.begin(), group.end(), [&](float v) {
+      return std::abs(static_cast<double>(v)) > threshold;
+    });
+    if (above == 0) {
       break;  // All magnitudes are alike: one level is enough.
     }
-    low = low_sum / static_cast<double>(static_cast<int64_t>(group.size()) - high_count);
-    high = high_sum / static_cast<double>(high_count);
+    const double high_sum = sum_of_magnitudes(group, threshold);
+    // Not a sum of its own: half the work for vector code. Rounding may make it negative.
+    low = std::max(0.0, total - high_sum) / static_cast<double>(count - above);
+    high = high_sum / static_cast<double>(above);
     threshold = (low + high) / 2;
   }
   return {core::bf16_nearest(low), core::bf16_nearest(high)};
@@ -97,6 +97,16 @@ Levels log_levels(double smallest, double largest) {
 
 }  // namespace
 
+double LaneSums::total() const {
+  std::array<double, kLanes> lanes = lanes_;
+  for (size_t half = kLanes / 2; half > 0; half /= 2) {
+    for (size_t lane = 0; lane < half; ++lane) {
+      lanes[lane] += lanes[lane + half];
+    }
+  }
+  return lanes[0];
+}
+
 int linear_max(ValueCode code) {
   return code == ValueCode::kLinear8 ? 127 : 7;
 }
@@ -119,7 +129,8 @@ Scales fit_scales(ValueCode code, std::span<const float> group) {
     case ValueCode::kTwoLevels:
       return fit_two_levels(group);
     case ValueCode::kSign:
-      return {core::bf16_nearest(absolute_mean(group)), 0};
+      return {core::bf16_nearest(sum_of_magnitudes(group, -1) / static_cast<double>(group.size())),
+              0};
   }
   return {0, 0};
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -17,6 +18,18 @@ using Scales = std::array<uint16_t, 2>;
 struct Levels {
   std::array<float, 8> magnitude{};
   int count = 0;
+};
+
+// A sum of float64 in a fixed order that vector instructions can keep: term i goes to lane i mod
+// 16, and at the end the upper half of the lanes is added to the lower half until one is left.
+class LaneSums {
+ public:
+  void add(int64_t i, double term) { lanes_[static_cast<size_t>(i) % kLanes] += term; }
+  double total() const;
+
+ private:
+  static constexpr size_t kLanes = 16;
+  std::array<double, kLanes> lanes_{};
 };
 
 // Largest q of a linear code: 127 or 7.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "common/core/bits.h"
@@ -17,122 +18,176 @@ int64_t chunk_size(int64_t elements, int64_t begin) {
   return std::min(core::kTopKChunk, elements - begin);
 }
 
-// Writes one bit per element of [0, size) with the positions set: a bitmap. With size = upper bits
-// and positions (p >> l) + rank it is the unary part of Elias-Fano.
-class OneBits {
+// A bit stream in words of 64 bits.
+class WordWriter {
  public:
-  explicit OneBits(core::BitWriter& out) : out_(out) {}
-  void set(int64_t at) {
-    out_.put_zeros(at - next_);
-    out_.put(1, 1);
-    next_ = at + 1;
+  explicit WordWriter(std::span<uint8_t> out) : out_(out) {}
+
+  // bits: 0..32; value < 2^bits.
+  void put(uint64_t value, int bits) {
+    word_ |= value << fill_;
+    fill_ += bits;
+    if (fill_ >= 64) {
+      flush();
+      fill_ -= 64;
+      word_ = value >> (bits - fill_);
+    }
   }
-  void finish(int64_t size) { out_.put_zeros(size - next_); }
+
+  // Writes `size` bits that are zero but for those at one(0) < one(1) < ... < one(count - 1).
+  template <typename One>
+  void put_ones(size_t count, int64_t size, One one) {
+    // Bits counted from the start of the current word.
+    const int64_t start = fill_;
+    int64_t end_of_word = 64;
+    for (size_t j = 0; j < count; ++j) {
+      const int64_t at = start + one(j);
+      for (; at >= end_of_word; end_of_word += 64) {
+        flush();
+        word_ = 0;
+      }
+      word_ |= uint64_t{1} << (at & 63);
+    }
+    for (; start + size >= end_of_word; end_of_word += 64) {
+      flush();
+      word_ = 0;
+    }
+    fill_ = static_cast<int>((start + size) & 63);
+  }
+
+  // Fills the last byte with zero bits. Returns the bytes written.
+  size_t finish() {
+    const auto bytes = static_cast<size_t>(core::bytes_for_bits(fill_));
+    std::memcpy(out_.data() + at_, &word_, bytes);
+    return at_ + bytes;
+  }
 
  private:
-  core::BitWriter& out_;
-  int64_t next_ = 0;
+  void flush() {
+    std::memcpy(out_.data() + at_, &word_, sizeof word_);
+    at_ += sizeof word_;
+  }
+
+  std::span<uint8_t> out_;
+  size_t at_ = 0;      // bytes written
+  uint64_t word_ = 0;  // bits that follow, `fill_` of them, 0..63
+  int fill_ = 0;
 };
 
-void encode_chunk(std::span<const uint32_t> positions, int64_t begin, const ChunkCode& code,
-                  core::BitWriter& out) {
-  for (const uint32_t position : positions) {
-    out.put((position - static_cast<uint32_t>(begin)) & ((1U << code.low_bits) - 1), code.low_bits);
-  }
-  OneBits ones(out);
-  int64_t rank = 0;
-  for (const uint32_t position : positions) {
-    const int64_t local = position - begin;
-    ones.set(code.bitmap ? local : (local >> code.low_bits) + rank);
-    ++rank;
-  }
-  ones.finish(code.upper_bits);
-}
-
-// Reads `size` bits and stores where the first ones.size() one bits are.
-// Returns false if there are more or fewer.
-bool read_ones(BitReader& in, int64_t size, std::span<uint32_t> ones) {
-  size_t found = 0;
-  for (int64_t at = 0; at < size; at += 32) {
-    uint32_t word = in.get(static_cast<int>(std::min<int64_t>(32, size - at)));
-    for (; word != 0; word &= word - 1) {
-      if (found == ones.size()) {
-        return false;
-      }
-      ones[found++] = static_cast<uint32_t>(at + std::countr_zero(word));
-    }
-  }
-  return found == ones.size();
-}
-
-// Decodes one chunk to positions relative to its begin. Returns false if they are not below `size`
-// and strictly ascending, or their number is wrong.
-bool decode_chunk(BitReader& in, const ChunkCode& code, int64_t size,
-                  std::span<uint32_t> positions) {
-  BitReader low = in;
-  in.skip(static_cast<int64_t>(positions.size()) * code.low_bits);
-  if (!read_ones(in, code.upper_bits, positions)) {
-    return false;
-  }
+void encode_chunk(std::span<const uint32_t> positions, uint32_t begin, const ChunkCode& code,
+                  WordWriter& out) {
   if (code.bitmap) {
-    return true;
+    out.put_ones(positions.size(), code.upper_bits,
+                 [&](size_t j) { return static_cast<int64_t>(positions[j] - begin); });
+    return;
   }
-  int64_t previous = -1;
-  for (size_t i = 0; i < positions.size(); ++i) {
-    const int64_t high = static_cast<int64_t>(positions[i]) - static_cast<int64_t>(i);
-    const int64_t position = (high << code.low_bits) | int64_t{low.get(code.low_bits)};
-    if (position <= previous || position >= size) {
+  const uint32_t mask = (1U << code.low_bits) - 1;
+  for (const uint32_t position : positions) {
+    out.put((position - begin) & mask, code.low_bits);
+  }
+  out.put_ones(positions.size(), code.upper_bits, [&](size_t j) {
+    return static_cast<int64_t>(((positions[j] - begin) >> code.low_bits) + j);
+  });
+}
+
+// At least 57 bits from bit `at` on; zeros behind the end.
+uint64_t load_bits(std::span<const uint8_t> bytes, int64_t at) {
+  const auto offset = static_cast<size_t>(at / 8);
+  uint64_t word = 0;
+  if (offset + sizeof word <= bytes.size()) {
+    std::memcpy(&word, bytes.data() + offset, sizeof word);
+  } else if (offset < bytes.size()) {
+    std::memcpy(&word, bytes.data() + offset, bytes.size() - offset);
+  }
+  return word >> (at % 8);
+}
+
+// Calls take(j, where) for the j-th one bit of the `size` bits from `at` on, at `where` of them.
+// Returns false if there are more or fewer than `count`.
+template <typename Take>
+bool read_ones(std::span<const uint8_t> bytes, int64_t at, int64_t size, size_t count, Take take) {
+  constexpr int64_t kStep = 56;  // load_bits() gives no more for sure.
+  size_t found = 0;
+  for (int64_t where = 0; where < size; where += kStep) {
+    const int64_t bits = std::min(kStep, size - where);
+    uint64_t word = load_bits(bytes, at + where) & ((uint64_t{1} << bits) - 1);
+    if (static_cast<size_t>(std::popcount(word)) > count - found) {
       return false;
     }
-    positions[i] = static_cast<uint32_t>(position);
-    previous = position;
+    for (; word != 0; word &= word - 1) {
+      take(found++, where + std::countr_zero(word));
+    }
   }
-  return true;
+  return found == count;
+}
+
+// Decodes the chunk of `size` elements from bit `at` on to positions that count from `begin`.
+// Returns false if they are not below `size` and strictly ascending, or their number is wrong.
+bool decode_chunk(std::span<const uint8_t> bytes, int64_t at, const ChunkCode& code, int64_t size,
+                  uint32_t begin, std::span<uint32_t> positions) {
+  uint32_t* const out = positions.data();
+  if (code.bitmap) {
+    return read_ones(bytes, at, code.upper_bits, positions.size(), [&](size_t j, int64_t where) {
+      out[j] = begin + static_cast<uint32_t>(where);
+    });
+  }
+  const int low = code.low_bits;
+  const uint64_t mask = (uint64_t{1} << low) - 1;
+  const int64_t upper = at + static_cast<int64_t>(positions.size()) * low;
+  int64_t previous = -1;
+  bool valid = true;
+  const bool counted =
+      read_ones(bytes, upper, code.upper_bits, positions.size(), [&](size_t j, int64_t where) {
+        const auto rank = static_cast<int64_t>(j);
+        const uint64_t low_part = load_bits(bytes, at + rank * low) & mask;
+        const int64_t position = ((where - rank) << low) | static_cast<int64_t>(low_part);
+        valid = valid && position > previous;
+        previous = position;
+        out[j] = begin + static_cast<uint32_t>(position);
+      });
+  return counted && valid && previous < size;
 }
 
 }  // namespace
 
-void encode_positions(std::span<const uint32_t> positions, int64_t elements,
-                      std::vector<uint8_t>& out) {
-  core::BitWriter bits(out);
+size_t encode_positions(std::span<const uint32_t> positions, int64_t elements,
+                        std::span<uint8_t> out) {
+  WordWriter bits(out);
   auto next = positions.begin();
   for (int64_t begin = 0; begin < elements; begin += core::kTopKChunk) {
     const int64_t size = chunk_size(elements, begin);
-    const auto last = std::lower_bound(next, positions.end(), begin + size);
+    const auto end = next + std::min<std::ptrdiff_t>(size, positions.end() - next);
+    const auto last = std::lower_bound(next, end, begin + size);
     const auto count = static_cast<int64_t>(last - next);
-    bits.put(static_cast<uint32_t>(count), core::count_bits(size));
-    encode_chunk(std::span(next, last), begin, core::chunk_code(size, count), bits);
+    bits.put(static_cast<uint64_t>(count), core::count_bits(size));
+    encode_chunk(std::span(next, last), static_cast<uint32_t>(begin), core::chunk_code(size, count),
+                 bits);
     next = last;
   }
-  bits.finish();
+  return bits.finish();
 }
 
-absl::Status check_positions_size(std::span<const uint8_t> section, int64_t elements,
-                                  int64_t kept) {
-  BitReader in(section);
-  int64_t total = 0;
+absl::StatusOr<PositionSection> measure_positions(std::span<const uint8_t> payload,
+                                                  int64_t elements, int64_t kept_max) {
+  BitReader in(payload);
+  int64_t kept = 0;
   for (int64_t begin = 0; begin < elements; begin += core::kTopKChunk) {
     const int64_t size = chunk_size(elements, begin);
     const int64_t count = in.get(core::count_bits(size));
-    total += count;
-    if (count > size || total > kept) {
+    kept += count;
+    if (count > size || kept > kept_max) {
       return absl::DataLossError(absl::StrCat("payload: ", count, " kept of ", size,
-                                              " elements at ", begin, ", ", total,
-                                              " so far, must be ", kept, " in all"));
+                                              " elements at ", begin, ", ", kept,
+                                              " so far, at most ", kept_max, " are allowed"));
     }
     in.skip(core::chunk_code(size, count).bits);
     if (in.overrun()) {
-      return absl::DataLossError(
-          absl::StrCat("payload: positions end within the chunk at ", begin));
+      return absl::DataLossError(absl::StrCat("payload: ", payload.size(),
+                                              " bytes, positions end within the chunk at ", begin));
     }
   }
-  if (total != kept ||
-      core::bytes_for_bits(in.position()) != static_cast<int64_t>(section.size())) {
-    return absl::DataLossError(absl::StrCat("payload: ", total, " kept in ",
-                                            core::bytes_for_bits(in.position()), " bytes, must be ",
-                                            kept, " in ", section.size()));
-  }
-  return absl::OkStatus();
+  return PositionSection{.kept = kept,
+                         .bytes = static_cast<size_t>(core::bytes_for_bits(in.position()))};
 }
 
 absl::Status decode_positions(std::span<const uint8_t> section, int64_t elements,
@@ -145,13 +200,12 @@ absl::Status decode_positions(std::span<const uint8_t> section, int64_t elements
     if (count > positions.size() - done) {
       return absl::DataLossError("payload: more positions than elements are kept");
     }
-    const std::span<uint32_t> chunk = positions.subspan(done, count);
-    if (!decode_chunk(in, core::chunk_code(size, static_cast<int64_t>(count)), size, chunk)) {
+    const ChunkCode code = core::chunk_code(size, static_cast<int64_t>(count));
+    if (!decode_chunk(section, in.position(), code, size, static_cast<uint32_t>(begin),
+                      positions.subspan(done, count))) {
       return absl::DataLossError(absl::StrCat("payload: wrong positions in the chunk at ", begin));
     }
-    for (uint32_t& position : chunk) {
-      position += static_cast<uint32_t>(begin);
-    }
+    in.skip(code.bits);
     done += count;
   }
   if (done != positions.size() || in.overrun() || !in.rest_is_zero()) {

@@ -1,5 +1,9 @@
 #include "common/compress/simd.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
@@ -23,6 +27,17 @@ std::atomic<SimdLevel>& current_level() {
   return level;
 }
 
+#if defined(__x86_64__)
+// clang 14 does not know "f16c" in __builtin_cpu_supports.
+bool has_f16c() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
 }  // namespace
 
 SimdLevel simd_supported() {
@@ -32,8 +47,7 @@ SimdLevel simd_supported() {
       __builtin_cpu_supports("avx512vbmi2")) {
     return SimdLevel::kAvx512;
   }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&
-      __builtin_cpu_supports("f16c")) {
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && has_f16c()) {
     return SimdLevel::kAvx2;
   }
 #endif

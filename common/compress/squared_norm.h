@@ -1,4 +1,4 @@
-// Squared L2 norms for metrics: double precision, fast, and not the same bits on every machine.
+// Squared L2 norms in double precision, with the sums of levels.h: the same bits on every machine.
 #pragma once
 
 #include <span>

@@ -6,103 +6,146 @@
 #include "absl/strings/str_cat.h"
 #include "common/compress/input_check.h"
 #include "common/compress/positions.h"
+#include "common/compress/value_coder.h"
 #include "common/core/status_macros.h"
 
 namespace laconic::compress {
 namespace {
 
-// The bits of a float without its sign grow with its magnitude.
-uint32_t magnitude_bits(float x) {
-  return std::bit_cast<uint32_t>(x) & 0x7FFFFFFFU;
-}
+constexpr int32_t kRoundsPerExact = 32;
 
-constexpr int kLowBits = 15;  // 31 bits of a magnitude = 16 high ones, counted first, + 15 low ones
+// Elements between a scattered write and the line fetched for a later one.
+constexpr size_t kScatterAhead = 64;
 
-// A bucket, and how many elements it must give beside all those of higher buckets.
-struct Cut {
-  uint32_t bucket = 0;
-  int64_t needed = 0;
+// What one encode or decode needs, O(k), kept by the thread for the next one.
+struct Scratch {
+  TopKSelector selector;
+  std::vector<uint32_t> positions;
+  std::vector<float> values;
 };
 
-Cut find_cut(const std::vector<int64_t>& counts, int64_t needed) {
-  auto bucket = static_cast<uint32_t>(counts.size() - 1);
-  while (counts[bucket] < needed) {
-    needed -= counts[bucket];
-    --bucket;
+Scratch& scratch() {
+  static thread_local Scratch memory;
+  return memory;
+}
+
+ValueCoder coder_of(core::ValueCode code, int64_t kept) {
+  return {code, even_groups(kept, code == core::ValueCode::kFloat32 ? kept : core::kTopKGroup)};
+}
+
+// The next round's threshold: see the head of top_k_codec.h.
+void update_threshold(bool exact, const TopKSelector& selector, int64_t k, EncodeState& state) {
+  if (exact) {
+    state.threshold = std::bit_cast<float>(selector.smallest());
+    state.threshold_age = 0;
+    return;
   }
-  return {.bucket = bucket, .needed = needed};
+  ++state.threshold_age;
+  if (5 * static_cast<int64_t>(selector.positions().size()) < 4 * k) {
+    state.threshold = 0;
+  }
 }
 
 }  // namespace
 
-std::vector<uint32_t> select_top_k(std::span<const float> in, int64_t k) {
-  std::vector<int64_t> high_counts(size_t{1} << (31 - kLowBits));
-  for (const float x : in) {
-    ++high_counts[magnitude_bits(x) >> kLowBits];
-  }
-  const Cut high = find_cut(high_counts, k);
-  std::vector<int64_t> low_counts(size_t{1} << kLowBits);
-  for (const float x : in) {
-    const uint32_t bits = magnitude_bits(x);
-    if (bits >> kLowBits == high.bucket) {
-      ++low_counts[bits & ((1U << kLowBits) - 1)];
-    }
-  }
-  const Cut low = find_cut(low_counts, high.needed);
-  const uint32_t threshold = (high.bucket << kLowBits) | low.bucket;
-  std::vector<uint32_t> positions;
-  positions.reserve(static_cast<size_t>(k));
-  int64_t ties = low.needed;
-  for (size_t i = 0; i < in.size(); ++i) {
-    const uint32_t bits = magnitude_bits(in[i]);
-    if (bits > threshold || (bits == threshold && ties-- > 0)) {
-      positions.push_back(static_cast<uint32_t>(i));
-    }
-  }
-  return positions;
-}
-
 TopKCodec::TopKCodec(const core::CodecSpec& spec, const core::Layout& layout)
     : elements_(layout.elements()),
+      kept_(core::kept_elements(spec.density, elements_)),
+      kept_max_(core::kept_elements_max(spec.density, elements_)),
+      code_(core::value_code(spec)),
       payload_bytes_max_(core::payload_bytes_max(spec, layout)),
-      coder_(core::value_code(spec),
-             even_groups(core::kept_elements(spec.density, elements_), core::kTopKGroup)) {}
+      payload_bytes_expected_(core::payload_bytes_expected(spec, layout)) {}
 
-absl::StatusOr<size_t> TopKCodec::encode(std::span<const float> in, EncodeState& /*state*/,
+absl::StatusOr<size_t> TopKCodec::encode(std::span<const float> a, EncodeState& state,
                                          std::span<uint8_t> out) const {
-  LACONIC_RETURN_IF_ERROR(check_input(in, elements_));
-  LACONIC_RETURN_IF_ERROR(check_payload_room(out, payload_bytes_max_));
-  const std::vector<uint32_t> positions = select_top_k(in, coder_.values());
-  std::vector<float> values;
-  values.reserve(positions.size());
-  for (const uint32_t position : positions) {
-    values.push_back(in[position]);
+  return encode_source({.a = a}, state, out);
+}
+
+absl::StatusOr<size_t> TopKCodec::encode_sum(std::span<const float> v, float decay,
+                                             std::span<float> a, EncodeState& state,
+                                             std::span<uint8_t> out) const {
+  if (v.size() != a.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("encode: ", v.size(), " elements to add to ", a.size()));
   }
-  std::vector<uint8_t> payload;
-  payload.reserve(static_cast<size_t>(payload_bytes_max_));
-  encode_positions(positions, elements_, payload);
-  coder_.encode(values, payload);
-  std::copy(payload.begin(), payload.end(), out.begin());
-  return payload.size();
+  return encode_source({.a = a, .v = v, .sum = a, .decay = decay}, state, out);
+}
+
+absl::StatusOr<size_t> TopKCodec::encode_source(const SelectSource& source, EncodeState& state,
+                                                std::span<uint8_t> out) const {
+  if (static_cast<int64_t>(source.a.size()) != elements_) {
+    return check_input(source.a, elements_);
+  }
+  LACONIC_RETURN_IF_ERROR(check_payload_room(out, payload_bytes_max_));
+  Scratch& memory = scratch();
+  TopKSelector& selector = memory.selector;
+  bool exact = elements_ < core::kTopKChunk || !(state.threshold > 0) ||
+               state.threshold_age + 1 >= kRoundsPerExact;
+  if (exact) {
+    selector.select_exact(source, kept_);
+  } else {
+    exact =
+        !selector.select_above(source, std::bit_cast<uint32_t>(state.threshold), kept_, kept_max_);
+  }
+  if (!selector.finite()) {
+    return check_input(source.a, elements_);
+  }
+  update_threshold(exact, selector, kept_, state);
+  const size_t bytes = encode_positions(selector.positions(), elements_, out);
+  const std::span<const float> values = selector.values();
+  if (values.empty()) {
+    return bytes;
+  }
+  const ValueCoder coder = coder_of(code_, static_cast<int64_t>(values.size()));
+  const std::span<uint8_t> section = out.subspan(bytes, static_cast<size_t>(coder.bytes()));
+  if (!coder.encode(values, section)) {
+    return absl::InternalError("top-k: a value is not finite after the selection found it so");
+  }
+  return bytes + section.size();
+}
+
+absl::StatusOr<TopKCodec::Kept> TopKCodec::decode_kept(std::span<const uint8_t> payload) const {
+  LACONIC_ASSIGN_OR_RETURN(const PositionSection section,
+                           measure_positions(payload, elements_, kept_max_));
+  const auto value_bytes = static_cast<size_t>(core::top_k_value_bytes(code_, section.kept));
+  if (payload.size() != section.bytes + value_bytes) {
+    return absl::DataLossError(absl::StrCat("payload: ", payload.size(), " bytes, with ",
+                                            section.kept, " kept it must be ", section.bytes,
+                                            " of positions and ", value_bytes, " of values"));
+  }
+  Scratch& memory = scratch();
+  memory.positions.resize(static_cast<size_t>(kept_max_));
+  memory.values.resize(static_cast<size_t>(kept_max_));
+  const auto kept = static_cast<size_t>(section.kept);
+  const std::span<uint32_t> positions = std::span(memory.positions).first(kept);
+  const std::span<float> values = std::span(memory.values).first(kept);
+  LACONIC_RETURN_IF_ERROR(decode_positions(payload.first(section.bytes), elements_, positions));
+  if (kept > 0) {
+    LACONIC_RETURN_IF_ERROR(
+        coder_of(code_, section.kept).decode(payload.subspan(section.bytes), values));
+  }
+  return Kept{.positions = positions, .values = values};
 }
 
 absl::Status TopKCodec::decode(std::span<const uint8_t> payload, std::span<float> out) const {
   LACONIC_RETURN_IF_ERROR(check_output(out, elements_));
-  const auto bytes = static_cast<int64_t>(payload.size());
-  if (bytes <= coder_.bytes() || bytes > payload_bytes_max_) {
-    return absl::DataLossError(absl::StrCat("payload: ", bytes, " bytes, must be ",
-                                            coder_.bytes() + 1, "..", payload_bytes_max_));
-  }
-  const std::span<const uint8_t> section =
-      payload.first(static_cast<size_t>(bytes - coder_.bytes()));
-  LACONIC_RETURN_IF_ERROR(check_positions_size(section, elements_, coder_.values()));
-  std::vector<uint32_t> positions(static_cast<size_t>(coder_.values()));
-  std::vector<float> values(positions.size());
-  LACONIC_RETURN_IF_ERROR(decode_positions(section, elements_, positions));
-  LACONIC_RETURN_IF_ERROR(coder_.decode(payload.subspan(section.size()), values));
+  LACONIC_ASSIGN_OR_RETURN(const Kept kept, decode_kept(payload));
   std::fill(out.begin(), out.end(), 0.0F);
-  for (size_t i = 0; i < positions.size(); ++i) {
-    out[positions[i]] = values[i];
+  for (size_t i = 0; i < kept.positions.size(); ++i) {
+    out[kept.positions[i]] = kept.values[i];
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TopKCodec::decode_add(std::span<const uint8_t> payload, float sign,
+                                   std::span<float> sum) const {
+  LACONIC_RETURN_IF_ERROR(check_output(sum, elements_));
+  LACONIC_ASSIGN_OR_RETURN(const Kept kept, decode_kept(payload));
+  const size_t count = kept.positions.size();
+  for (size_t i = 0; i < count; ++i) {
+    // Kept elements lie too far apart for the machine to see a pattern.
+    __builtin_prefetch(&sum[kept.positions[std::min(i + kScatterAhead, count - 1)]], 1);
+    sum[kept.positions[i]] += sign * kept.values[i];
   }
   return absl::OkStatus();
 }

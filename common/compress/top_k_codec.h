@@ -1,22 +1,23 @@
 // Only the largest elements are sent: their positions (positions.h), then their values in groups of
 // 256 (value_coder.h). All other elements decode to 0.
 //
-//   d  elements    k  kept = core::kept_elements(density, d)    b  bits per value
+//   d  elements    k  core::kept_elements(density, d)    b  bits per value
+//   t  threshold: a magnitude
+//
+// With a new EncodeState exactly the k largest are sent, ties to the lower index. Vectors of at
+// least one chunk (65,536) then reuse t, the smallest magnitude sent, in later rounds: everything
+// at or above it is sent, which a single pass over memory finds. What was sent decides the next t:
+//   more than core::kept_elements_max()  exactly the k largest are sent instead; t is new
+//   less than 0.8 k                      the next round is exact
+//   32 rounds with the same t            likewise
+// Nothing is lost by sending fewer: error feedback keeps it.
 #pragma once
 
 #include "common/compress/codec.h"
-#include "common/compress/value_coder.h"
+#include "common/compress/select.h"
+#include "common/core/payload_size.h"
 
 namespace laconic::compress {
-
-// Positions of the k entries of `in` with the largest magnitude, ascending.
-//
-//   in  [d] f32, finite    k  1..d    d  at most core::kCodecElementsMax
-//
-// Ties go to the lower index, so equal inputs give equal output on every rank.
-// Cost: three passes over `in`, 0.75 MiB of counters.
-// Source: Stich, Cordonnier, Jaggi, "Sparsified SGD with Memory", NeurIPS 2018.
-std::vector<uint32_t> select_top_k(std::span<const float> in, int64_t k);
 
 class TopKCodec final : public Codec {
  public:
@@ -25,16 +26,36 @@ class TopKCodec final : public Codec {
 
   int64_t elements() const override { return elements_; }
   int64_t payload_bytes_max() const override { return payload_bytes_max_; }
+  int64_t payload_bytes_expected() const override { return payload_bytes_expected_; }
   bool fixed_size() const override { return false; }
   using Codec::encode;
   absl::StatusOr<size_t> encode(std::span<const float> a, EncodeState& state,
                                 std::span<uint8_t> out) const override;
+  absl::StatusOr<size_t> encode_sum(std::span<const float> v, float decay, std::span<float> a,
+                                    EncodeState& state, std::span<uint8_t> out) const override;
+  // Cost: 4 d bytes written. Memory of the calling thread: 8 bytes per kept element, here and
+  // below.
   absl::Status decode(std::span<const uint8_t> payload, std::span<float> out) const override;
+  // Cost: O(k). Elements that the payload leaves out are not touched, so a -0 stays one.
+  absl::Status decode_add(std::span<const uint8_t> payload, float sign,
+                          std::span<float> sum) const override;
 
  private:
+  absl::StatusOr<size_t> encode_source(const SelectSource& source, EncodeState& state,
+                                       std::span<uint8_t> out) const;
+  // Decodes to this thread's memory.
+  struct Kept {
+    std::span<const uint32_t> positions;
+    std::span<const float> values;
+  };
+  absl::StatusOr<Kept> decode_kept(std::span<const uint8_t> payload) const;
+
   int64_t elements_;
+  int64_t kept_;      // k
+  int64_t kept_max_;  // the most that a payload may hold
+  core::ValueCode code_;
   int64_t payload_bytes_max_;
-  ValueCoder coder_;  // of the k kept values
+  int64_t payload_bytes_expected_;
 };
 
 }  // namespace laconic::compress

@@ -1,153 +1,180 @@
 #include "common/compress/value_coder.h"
 
-#include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/compress/input_check.h"
 #include "common/compress/levels.h"
+#include "common/compress/quantize_kernels.h"
 #include "common/core/bfloat16.h"
 #include "common/core/bits.h"
+#include "common/core/status_macros.h"
 
 namespace laconic::compress {
 namespace {
 
 using core::ValueCode;
 
-// Two's complement in b bits; the lowest code, -2^(b-1), is reserved.
-void put_linear(ValueCode code, float scale, std::span<const float> group, core::BitWriter& out) {
+CodeKernels kernels_of(ValueCode code) {
+  const QuantizeKernels& set = quantize_kernels();
+  switch (code) {
+    case ValueCode::kFloat32:
+      return set.float32;
+    case ValueCode::kLinear8:
+      return set.linear8;
+    case ValueCode::kLinear4:
+      return set.linear4;
+    case ValueCode::kLog4:
+      // Only top-k has it: few values, and no vector set does them.
+      return kScalarKernels.log4;
+    case ValueCode::kTwoLevels:
+      return set.two_levels;
+    case ValueCode::kSign:
+      return set.sign;
+  }
+  return {};
+}
+
+// Writes the bits that do not fill a word; the last byte is filled up with zeros.
+void finish(const CodeSink& sink) {
+  std::memcpy(sink.out, &sink.pending, static_cast<size_t>(core::bytes_for_bits(sink.bits)));
+}
+
+absl::Status check_codes(ValueCode code, std::span<const uint8_t> codes) {
+  core::BitReader reader(codes);
   const int bits = core::value_bits(code);
-  const uint32_t mask = (1U << bits) - 1;
-  const auto most = static_cast<float>(linear_max(code));
-  for (const float v : group) {
-    // A division, not a product with 1/s: it makes v - q s exact in float32 (Sterbenz), because q
-    // is never off by one at the border between two codes.
-    const float q = scale > 0 ? std::clamp(std::nearbyint(v / scale), -most, most) : 0.0F;
-    out.put(static_cast<uint32_t>(static_cast<int32_t>(q)) & mask, bits);
-  }
-}
-
-void put_levels(ValueCode code, const Levels& levels, std::span<const float> group,
-                core::BitWriter& out) {
-  const int bits = core::value_bits(code);
-  for (const float v : group) {
-    // A comparison, not the sign bit: equal numbers give equal bytes, also 0 and -0.
-    const uint32_t sign = v < 0 ? 1 : 0;
-    out.put((sign << (bits - 1)) | nearest_level(levels, std::abs(v)), bits);
-  }
-}
-
-// What each code of at most 4 bits stands for; a NaN marks the reserved one.
-std::array<float, 16> make_table(ValueCode code, const Scales& scales) {
-  std::array<float, 16> table{};
-  if (code == ValueCode::kLinear4) {
-    const float scale = core::bf16_value(scales[0]);
-    for (int q = 0; q < 16; ++q) {
-      table[static_cast<size_t>(q)] = static_cast<float>(q < 8 ? q : q - 16) * scale;
+  const uint32_t reserved = 1U << (bits - 1);
+  for (int64_t i = 0; reader.bits_left() >= bits; ++i) {
+    if (reader.get(bits) == reserved) {
+      return absl::DataLossError(absl::StrCat("payload: the reserved code at value ", i));
     }
-    table[8] = std::numeric_limits<float>::quiet_NaN();
-    return table;
-  }
-  const Levels levels = make_levels(code, scales);
-  const size_t sign = size_t{1} << (core::value_bits(code) - 1);
-  for (size_t i = 0; i < sign; ++i) {
-    table[i] = levels.magnitude[i];
-    table[sign + i] = -levels.magnitude[i];
-  }
-  return table;
-}
-
-// Returns false if a code is the reserved one.
-bool get_group(ValueCode code, const Scales& scales, core::BitReader& in, std::span<float> out) {
-  bool valid = true;
-  if (code == ValueCode::kLinear8) {
-    const float scale = core::bf16_value(scales[0]);
-    for (float& v : out) {
-      const auto q = static_cast<int8_t>(in.get(8));
-      valid = valid && q != -128;
-      v = static_cast<float>(q) * scale;
-    }
-    return valid;
-  }
-  const int bits = core::value_bits(code);
-  const std::array<float, 16> table = make_table(code, scales);
-  for (float& v : out) {
-    v = table[in.get(bits)];
-    valid = valid && !std::isnan(v);
-  }
-  return valid;
-}
-
-}  // namespace
-
-std::vector<int64_t> even_groups(int64_t values, int64_t group) {
-  std::vector<int64_t> ends;
-  ends.reserve(static_cast<size_t>(values / group + 1));
-  for (int64_t end = group; end < values; end += group) {
-    ends.push_back(end);
-  }
-  ends.push_back(values);
-  return ends;
-}
-
-ValueCoder::ValueCoder(ValueCode code, std::vector<int64_t> group_ends)
-    : code_(code),
-      group_ends_(std::move(group_ends)),
-      bytes_(
-          core::value_bytes(code, group_ends_.back(), static_cast<int64_t>(group_ends_.size()))) {}
-
-void ValueCoder::encode(std::span<const float> in, std::vector<uint8_t>& out) const {
-  const size_t start = out.size();
-  if (code_ == ValueCode::kFloat32) {
-    out.resize(start + in.size_bytes());
-    std::memcpy(out.data() + start, in.data(), in.size_bytes());
-    return;
-  }
-  const auto per_group = static_cast<size_t>(core::scales_per_group(code_));
-  out.reserve(start + static_cast<size_t>(bytes_));
-  out.resize(start + 2 * per_group * group_ends_.size());
-  core::BitWriter codes(out);
-  size_t scale_at = start;
-  int64_t begin = 0;
-  for (const int64_t end : group_ends_) {
-    const auto group = in.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
-    const Scales scales = fit_scales(code_, group);
-    for (size_t i = 0; i < per_group; ++i, scale_at += 2) {
-      core::store_u16(scales[i], out.data() + scale_at);
-    }
-    if (code_ == ValueCode::kLinear8 || code_ == ValueCode::kLinear4) {
-      put_linear(code_, core::bf16_value(scales[0]), group, codes);
-    } else {
-      put_levels(code_, make_levels(code_, scales), group, codes);
-    }
-    begin = end;
-  }
-  codes.finish();
-}
-
-absl::Status ValueCoder::decode(std::span<const uint8_t> in, std::span<float> out) const {
-  if (static_cast<int64_t>(in.size()) != bytes_) {
-    return absl::DataLossError(
-        absl::StrCat("payload: ", in.size(), " bytes for ", values(), " values, must be ", bytes_));
-  }
-  if (code_ != ValueCode::kFloat32) {
-    return decode_groups(in, out);
-  }
-  std::memcpy(out.data(), in.data(), in.size());
-  if (!all_finite(out)) {
-    return absl::DataLossError("payload: a value is not finite");
   }
   return absl::OkStatus();
 }
 
-absl::Status ValueCoder::decode_groups(std::span<const uint8_t> in, std::span<float> out) const {
+}  // namespace
+
+// What to encode from or decode to, in memory of the caller.
+struct ValueCoder::Job {
+  const float* values = nullptr;
+  const float* addend = nullptr;
+  float* out = nullptr;
+  float factor = 1;  // decay or sign
+  bool add = false;
+};
+
+std::vector<GroupRun> even_groups(int64_t values, int64_t group) {
+  std::vector<GroupRun> groups;
+  if (values >= group) {
+    groups.push_back({.groups = values / group, .length = group});
+  }
+  if (values % group != 0) {
+    groups.push_back({.groups = 1, .length = values % group});
+  }
+  return groups;
+}
+
+ValueCoder::ValueCoder(ValueCode code, std::vector<GroupRun> groups)
+    : code_(code), groups_(std::move(groups)) {
+  for (const GroupRun& run : groups_) {
+    values_ += run.groups * run.length;
+    group_count_ += run.groups;
+  }
+  bytes_ = core::value_bytes(code, values_, group_count_);
+}
+
+size_t ValueCoder::scale_bytes() const {
+  return static_cast<size_t>(2 * core::scales_per_group(code_) * group_count_);
+}
+
+bool ValueCoder::encode(std::span<const float> in, std::span<uint8_t> out) const {
+  return encode_runs({.values = in.data()}, out);
+}
+
+bool ValueCoder::encode_sum(std::span<const float> v, float decay, std::span<float> a,
+                            std::span<uint8_t> out) const {
+  return encode_runs(
+      {.values = a.data(), .addend = v.data(), .out = a.data(), .factor = decay, .add = true}, out);
+}
+
+void ValueCoder::encode(std::span<const float> in, std::vector<uint8_t>& out) const {
+  const size_t start = out.size();
+  out.resize(start + static_cast<size_t>(bytes_));
+  // The values are finite, so nothing can fail.
+  static_cast<void>(encode(in, std::span(out).subspan(start)));
+}
+
+bool ValueCoder::encode_runs(const Job& job, std::span<uint8_t> out) const {
+  const CodeKernels kernels = kernels_of(code_);
+  const EncodeKernel kernel = job.add ? kernels.encode_sum : kernels.encode;
+  const auto scales_per_group = static_cast<int64_t>(core::scales_per_group(code_));
+  CodeSink sink{.out = out.data() + scale_bytes()};
+  EncodeRun run{.values = job.values,
+                .addend = job.addend,
+                .sum = job.out,
+                .decay = job.factor,
+                .scales = out.data()};
+  for (const GroupRun& groups : groups_) {
+    run.groups = groups.groups;
+    run.length = groups.length;
+    if (!kernel(run, sink)) {
+      return false;
+    }
+    const int64_t values = groups.groups * groups.length;
+    run.values += values;
+    if (job.add) {
+      run.addend += values;
+      run.sum += values;
+    }
+    run.scales += 2 * scales_per_group * groups.groups;
+  }
+  finish(sink);
+  return true;
+}
+
+absl::Status ValueCoder::decode(std::span<const uint8_t> in, std::span<float> out) const {
+  return decode_runs(in, {.out = out.data()});
+}
+
+absl::Status ValueCoder::decode_add(std::span<const uint8_t> in, float sign,
+                                    std::span<float> sum) const {
+  return decode_runs(in, {.out = sum.data(), .factor = sign, .add = true});
+}
+
+absl::Status ValueCoder::decode_runs(std::span<const uint8_t> in, const Job& job) const {
+  if (static_cast<int64_t>(in.size()) != bytes_) {
+    return absl::DataLossError(
+        absl::StrCat("payload: ", in.size(), " bytes for ", values(), " values, must be ", bytes_));
+  }
+  const CodeKernels kernels = kernels_of(code_);
+  const DecodeKernel kernel = job.add ? kernels.decode_add : kernels.decode;
+  const std::span<const uint8_t> codes = in.subspan(scale_bytes());
+  const auto scales_per_group = static_cast<int64_t>(core::scales_per_group(code_));
+  CodeSource source{.bytes = codes.data(), .size = codes.size()};
+  DecodeRun run{.scales = in.data(), .out = job.out, .sign = job.factor};
+  for (const GroupRun& groups : groups_) {
+    run.groups = groups.groups;
+    run.length = groups.length;
+    if (!kernel(run, source)) {
+      return find_fault(in);
+    }
+    run.out += groups.groups * groups.length;
+    run.scales += 2 * scales_per_group * groups.groups;
+  }
+  const auto used = static_cast<int>(source.at % 8);
+  if (used != 0 && codes.back() >> used != 0) {
+    return absl::DataLossError("payload: bits are set behind the last value");
+  }
+  return absl::OkStatus();
+}
+
+// Says what a kernel found. Slow, and only for payloads that are refused.
+absl::Status ValueCoder::find_fault(std::span<const uint8_t> in) const {
+  if (code_ == ValueCode::kFloat32) {
+    return absl::DataLossError("payload: a value is not finite");
+  }
   const auto per_group = static_cast<size_t>(core::scales_per_group(code_));
-  core::BitReader codes(in.subspan(2 * per_group * group_ends_.size()));
-  int64_t begin = 0;
-  for (size_t g = 0; g < group_ends_.size(); ++g) {
+  for (size_t g = 0; g < static_cast<size_t>(group_count_); ++g) {
     Scales scales{};
     for (size_t i = 0; i < per_group; ++i) {
       scales[i] = core::load_u16(in.data() + 2 * (g * per_group + i));
@@ -157,17 +184,10 @@ absl::Status ValueCoder::decode_groups(std::span<const uint8_t> in, std::span<fl
                                               core::bf16_value(scales[1]), " of group ", g,
                                               " are out of range"));
     }
-    const int64_t end = group_ends_[g];
-    if (!get_group(code_, scales, codes,
-                   out.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)))) {
-      return absl::DataLossError(absl::StrCat("payload: a reserved code in group ", g));
-    }
-    begin = end;
   }
-  if (codes.overrun() || !codes.rest_is_zero()) {
-    return absl::DataLossError("payload: bits are set behind the last value");
-  }
-  return absl::OkStatus();
+  // Only the linear codes have a reserved one.
+  LACONIC_RETURN_IF_ERROR(check_codes(code_, in.subspan(scale_bytes())));
+  return absl::InternalError("payload: a kernel refuses what the check accepts");
 }
 
 }  // namespace laconic::compress

@@ -12,8 +12,7 @@
 //   kLog4       min, max of |v|;  level i of 0..7 is min (max/min)^(i/7), nearest level
 //               min = 0 (some |v| < max / 128): level 0 is 0, level i is max / 2^(7-i)
 //   kTwoLevels  low, high: means of |v| below and above a threshold that starts at 1.23 mean |v|
-//   and
-//               takes three Lloyd steps;  the nearer level
+//               and takes three Lloyd steps;  the nearer level
 //   kSign       s = mean |v|;  D = s or -s
 //
 // Sources: Seide et al., "1-bit SGD", Interspeech 2014, and Karimireddy et al., "Error Feedback
@@ -32,15 +31,30 @@
 
 namespace laconic::compress {
 
-// Stateless after construction; may be used by several threads at once.
+// Consecutive groups of equal length.
+struct GroupRun {
+  int64_t groups = 0;  // >= 1
+  int64_t length = 0;  // values of each, >= 1
+};
+
+// Stateless after construction; may be used by several threads at once. Allocates nothing per call.
 class ValueCoder {
  public:
-  // group_ends[g]: index after the last value of group g; ascending, the last one is the number of
-  // values. One group of all values for kFloat32.
-  ValueCoder(core::ValueCode code, std::vector<int64_t> group_ends);
+  // groups: in the order of their values, at least one. One group of all values for kFloat32.
+  ValueCoder(core::ValueCode code, std::vector<GroupRun> groups);
 
-  int64_t values() const { return group_ends_.back(); }
+  int64_t values() const { return values_; }
   int64_t bytes() const { return bytes_; }
+
+  // in: [values()] f32. out: [bytes()], overwritten.
+  // Returns false if a value is not finite; `out` is unspecified then.
+  [[nodiscard]] bool encode(std::span<const float> in, std::span<uint8_t> out) const;
+
+  // a <- decay a + v, then as encode(a). v, a: [values()] f32. One pass over memory.
+  // Returns false if a value of the sum is not finite; behind the first such value `a` is
+  // unspecified then.
+  [[nodiscard]] bool encode_sum(std::span<const float> v, float decay, std::span<float> a,
+                                std::span<uint8_t> out) const;
 
   // Appends bytes() bytes to `out`. in: [values()] f32, finite.
   void encode(std::span<const float> in, std::vector<uint8_t>& out) const;
@@ -50,15 +64,25 @@ class ValueCoder {
   // behind the last value.
   absl::Status decode(std::span<const uint8_t> in, std::span<float> out) const;
 
+  // sum <- sum + sign D(in), sign: 1 or -1. Otherwise as decode.
+  absl::Status decode_add(std::span<const uint8_t> in, float sign, std::span<float> sum) const;
+
  private:
-  absl::Status decode_groups(std::span<const uint8_t> in, std::span<float> out) const;
+  struct Job;
+
+  bool encode_runs(const Job& job, std::span<uint8_t> out) const;
+  absl::Status decode_runs(std::span<const uint8_t> in, const Job& job) const;
+  absl::Status find_fault(std::span<const uint8_t> in) const;
+  size_t scale_bytes() const;
 
   core::ValueCode code_;
-  std::vector<int64_t> group_ends_;
-  int64_t bytes_;
+  std::vector<GroupRun> groups_;
+  int64_t values_ = 0;
+  int64_t group_count_ = 0;
+  int64_t bytes_ = 0;
 };
 
-// Ends of groups of `group` values each, the last one short.
-std::vector<int64_t> even_groups(int64_t values, int64_t group);
+// Groups of `group` values each, the last one short.
+std::vector<GroupRun> even_groups(int64_t values, int64_t group);
 
 }  // namespace laconic::compress

@@ -58,4 +58,15 @@ std::string format_ratio(double ratio) {
   return absl::StrFormat("%.*fx", decimals, ratio);
 }
 
+std::string shortened(const std::string& text, size_t bytes_max) {
+  if (text.size() <= bytes_max) {
+    return text;
+  }
+  size_t end = bytes_max;
+  while (end > 0 && (static_cast<uint8_t>(text[end]) & 0xC0) == 0x80) {
+    --end;
+  }
+  return text.substr(0, end);
+}
+
 }  // namespace laconic::core

@@ -1,6 +1,7 @@
-// Numbers as people read them.
+// Numbers and texts as people read them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -19,5 +20,10 @@ std::string format_count(int64_t count);
 
 // "504x", "1,020x", "3.4x", "0.50x".
 std::string format_ratio(double ratio);
+
+// The first `bytes_max` bytes of `text`, or up to 3 fewer: no UTF-8 sequence is cut in two.
+// Protobuf writes half a sequence but does not read it back, so one in a stored or sent message
+// would make the whole message unreadable.
+std::string shortened(const std::string& text, size_t bytes_max);
 
 }  // namespace laconic::core

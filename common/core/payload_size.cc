@@ -20,7 +20,7 @@ int64_t group_count(const CodecSpec& spec, const Layout& layout) {
     case CodecKind::kQuantize:
       return spec.rows ? layout.total_rows() : ceil_div(layout.elements(), spec.block);
     case CodecKind::kTopK:
-      return ceil_div(kept_elements(spec.density, layout.elements()), kTopKGroup);
+      break;  // Follows from what is kept, not from the layout.
   }
   return 0;
 }
@@ -37,11 +37,22 @@ int64_t even_bits(int64_t chunks, int64_t kept) {
   return bits_more + (chunks - more) * chunk_code(kTopKChunk, each).bits;
 }
 
+// Most bytes that `kept` positions and their values take.
+int64_t top_k_bytes(const CodecSpec& spec, int64_t elements, int64_t kept) {
+  return bytes_for_bits(position_bits_max(elements, kept)) +
+         top_k_value_bytes(value_code(spec), kept);
+}
+
 }  // namespace
 
 int64_t kept_elements(double density, int64_t elements) {
   const auto rounded = static_cast<int64_t>(std::llround(density * static_cast<double>(elements)));
   return std::min(std::max<int64_t>(1, rounded), elements);
+}
+
+int64_t kept_elements_max(double density, int64_t elements) {
+  const int64_t kept = kept_elements(density, elements);
+  return elements < kTopKChunk ? kept : std::min(kept + kept / 4, elements);
 }
 
 ValueCode value_code(const CodecSpec& spec) {
@@ -98,6 +109,10 @@ int64_t value_bytes(ValueCode code, int64_t values, int64_t groups) {
   return 2 * groups * scales_per_group(code) + bytes_for_bits(values * value_bits(code));
 }
 
+int64_t top_k_value_bytes(ValueCode code, int64_t kept) {
+  return value_bytes(code, kept, ceil_div(kept, kTopKGroup));
+}
+
 int64_t scale_count(const CodecSpec& spec, const Layout& layout) {
   if (spec.kind != CodecKind::kQuantize) {
     return 0;
@@ -137,14 +152,19 @@ int64_t position_bits_max(int64_t elements, int64_t kept) {
 }
 
 int64_t payload_bytes_max(const CodecSpec& spec, const Layout& layout) {
-  const ValueCode code = value_code(spec);
   const int64_t elements = layout.elements();
-  const int64_t groups = group_count(spec, layout);
-  if (spec.kind != CodecKind::kTopK) {
-    return value_bytes(code, elements, groups);
+  if (spec.kind == CodecKind::kTopK) {
+    return top_k_bytes(spec, elements, kept_elements_max(spec.density, elements));
   }
-  const int64_t kept = kept_elements(spec.density, elements);
-  return bytes_for_bits(position_bits_max(elements, kept)) + value_bytes(code, kept, groups);
+  return value_bytes(value_code(spec), elements, group_count(spec, layout));
+}
+
+int64_t payload_bytes_expected(const CodecSpec& spec, const Layout& layout) {
+  if (spec.kind == CodecKind::kTopK) {
+    const int64_t elements = layout.elements();
+    return top_k_bytes(spec, elements, kept_elements(spec.density, elements));
+  }
+  return payload_bytes_max(spec, layout);
 }
 
 }  // namespace laconic::core

@@ -15,9 +15,14 @@ namespace laconic::core {
 inline constexpr int64_t kCodecElementsMax = int64_t{1} << 32;
 
 // Bytes of the payload that `spec` makes of a vector of this layout: exact for none and quantize,
-// the largest possible for top-k. The layout of the bytes is docs/wire-format.md.
+// the largest possible for top-k (kept_elements_max() kept, in the positions that take most bits).
+// The layout of the bytes is docs/wire-format.md.
 // The spec must be within the ranges of codec_spec.h, d in 1..kCodecElementsMax.
 int64_t payload_bytes_max(const CodecSpec& spec, const Layout& layout);
+
+// Likewise, but for top-k with exactly kept_elements() kept: what to plan with. Real payloads stay
+// within 0.8 to 1.25 times that, except in the rounds in which gradients suddenly shrink.
+int64_t payload_bytes_expected(const CodecSpec& spec, const Layout& layout);
 
 // Scales in a quantized payload: one per row, or one per block of the flat vector; at 2 bits two.
 // 0 for the other kinds.
@@ -25,6 +30,11 @@ int64_t scale_count(const CodecSpec& spec, const Layout& layout);
 
 // k = max(1, round(density d)), at most d.
 int64_t kept_elements(double density, int64_t elements);
+
+// Largest number of elements a top-k payload may hold: floor(1.25 k), at most d, because a
+// threshold of an earlier round may let through more than k; k for vectors below one chunk, which
+// are always selected exactly.
+int64_t kept_elements_max(double density, int64_t elements);
 
 // --- Values of a payload: scales of 2 bytes, then b bits per value, the last byte filled up. ---
 
@@ -49,6 +59,9 @@ inline constexpr int64_t kTopKGroup = 256;
 // Bytes of `values` values in `groups` groups.
 int64_t value_bytes(ValueCode code, int64_t values, int64_t groups);
 
+// Bytes of the values of a top-k payload that holds `kept` elements; 0 for none.
+int64_t top_k_value_bytes(ValueCode code, int64_t kept);
+
 // --- Positions of a top-k payload: one bit stream, chunk after chunk. ---
 
 // Elements per chunk; the last one may be shorter.
@@ -70,7 +83,8 @@ struct ChunkCode {
 };
 ChunkCode chunk_code(int64_t chunk_elements, int64_t kept);
 
-// Largest number of bits that k positions below d can take. Cost: O(min(d, kTopKChunk)).
+// Largest number of bits that k positions below d can take; does not shrink when k grows.
+// Cost: O(min(d, kTopKChunk)).
 int64_t position_bits_max(int64_t elements, int64_t kept);
 
 }  // namespace laconic::core

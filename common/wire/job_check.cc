@@ -5,6 +5,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "common/core/format.h"
 #include "common/wire/job_checker.h"
 #include "common/wire/job_defaults.h"
 #include "common/wire/job_spec.h"
@@ -17,9 +18,11 @@ constexpr int64_t kFeaturesMax = 10'000'000;
 constexpr int64_t kClassesMax = 100'000;
 constexpr int kHiddenLayersMax = 64;
 constexpr size_t kNameMax = 63;
+constexpr size_t kNameShownMax = 80;
 constexpr int kLabelsMax = 16;
-constexpr int64_t kRoundDeadlineMaxSeconds = 24 * 3600;
-constexpr int64_t kDeadlineMaxSeconds = 365 * 24 * 3600;
+constexpr int64_t kDaySeconds = 86'400;
+constexpr int64_t kRoundDeadlineMaxSeconds = kDaySeconds;
+constexpr int64_t kDeadlineMaxSeconds = 365 * kDaySeconds;
 
 void check_word(Checker& checker, const std::string& path, const std::string& value,
                 const std::string& expected) {
@@ -56,7 +59,8 @@ void check_metadata(Checker& checker, const v1::Metadata& metadata) {
     checker.missing("metadata.name", allowed);
   } else if (!is_name(metadata.name())) {
     checker.add("metadata.name",
-                absl::StrCat("is \"", metadata.name().substr(0, 80), "\"; allowed: ", allowed));
+                absl::StrCat("is \"", core::shortened(metadata.name(), kNameShownMax),
+                             "\"; allowed: ", allowed));
   }
   if (metadata.labels_size() > kLabelsMax) {
     checker.add("metadata.labels", absl::StrCat("has ", metadata.labels_size(),
@@ -64,7 +68,7 @@ void check_metadata(Checker& checker, const v1::Metadata& metadata) {
   }
   for (const auto& [key, value] : metadata.labels()) {
     if (key.empty() || key.size() > kNameMax || value.size() > kNameMax) {
-      checker.add(absl::StrCat("metadata.labels.", key.substr(0, kNameMax)),
+      checker.add(absl::StrCat("metadata.labels.", core::shortened(key, kNameMax)),
                   absl::StrCat("has a key of ", key.size(), " and a value of ", value.size(),
                                " bytes; allowed: keys of 1..63 and values of 0..63 bytes"));
     }

@@ -69,7 +69,7 @@ core::Layout mlp_layout(const v1::Mlp& model, const DataShape& assumed) {
 core::Layout conv_layout(const ImageShape& shape) {
   LayoutBuilder builder;
   builder.linear("conv1", shape.channels * 9, 32);
-  builder.linear("conv2", 32 * 9, 64);
+  builder.linear("conv2", int64_t{32} * 9, 64);
   // Two 2x2 pools, each rounding down.
   builder.linear("dense1", 64 * (shape.height / 2 / 2) * (shape.width / 2 / 2), 128);
   builder.linear("dense2", 128, shape.classes);

@@ -69,6 +69,57 @@ TEST_F(LogShipperTest, ResumesWhereTheServerStands) {
   EXPECT_TRUE(shipper.drained(kTask));
 }
 
+TEST_F(LogShipperTest, SendsAgainFromWhereTheServerCouldNotWriteAfterAWait) {
+  append(out(), "0123456789");
+  append(err(), "abc");
+  LogShipper shipper;
+  shipper.add(kTask, out(), err());
+  drain(shipper, kStart);
+  v1::LogOffset offset;
+  *offset.mutable_key() = task_key(kTask);
+  offset.set_source(v1::STDOUT);
+  offset.set_offset(4);
+  shipper.resend(offset, kStart);
+  EXPECT_FALSE(shipper.drained(kTask));
+  // The other log does not wait.
+  append(err(), "def");
+  EXPECT_EQ(shipper.next_chunk(kStart)->data(), "def");
+  EXPECT_FALSE(shipper.next_chunk(kStart + kLogResendWait / 2).has_value());
+  const auto chunk = shipper.next_chunk(kStart + kLogResendWait);
+  ASSERT_TRUE(chunk.has_value());
+  EXPECT_EQ(chunk->offset(), 4);
+  EXPECT_EQ(chunk->data(), "456789");
+  EXPECT_TRUE(shipper.drained(kTask));
+}
+
+TEST_F(LogShipperTest, ResendOfAnUnknownTaskOrFromANegativeOffsetIsHarmless) {
+  append(out(), "0123");
+  LogShipper shipper;
+  shipper.add(kTask, out(), err());
+  drain(shipper, kStart);
+  v1::LogOffset offset;
+  *offset.mutable_key() = task_key({"another", 1, 0});
+  offset.set_source(v1::STDOUT);
+  shipper.resend(offset, kStart);
+  EXPECT_TRUE(shipper.drained(kTask));
+  *offset.mutable_key() = task_key(kTask);
+  offset.set_offset(-7);
+  shipper.resend(offset, kStart);
+  EXPECT_EQ(shipper.next_chunk(kStart + kLogResendWait)->offset(), 0);
+}
+
+TEST_F(LogShipperTest, NewSessionDoesNotWaitForAResend) {
+  append(out(), "0123");
+  LogShipper shipper;
+  shipper.add(kTask, out(), err());
+  v1::LogOffset offset;
+  *offset.mutable_key() = task_key(kTask);
+  offset.set_source(v1::STDOUT);
+  shipper.resend(offset, kStart);
+  shipper.resume({});
+  EXPECT_TRUE(shipper.next_chunk(kStart).has_value());
+}
+
 TEST_F(LogShipperTest, OffsetBeyondTheFileSendsNothing) {
   append(out(), "0123");
   LogShipper shipper;

@@ -26,6 +26,7 @@ struct Heard {
   std::map<TaskId, std::string> out, err;
   int heartbeats = 0;
   bool gap_in_log = false;
+  int logs_repeated = 0;  // chunks that begin before the end of what has come
 
   const v1::RankExit* exit_of(const TaskId& id) const {
     for (const v1::TaskUpdate& update : updates) {
@@ -158,6 +159,7 @@ class SessionServer final : public v1::SessionService::Service {
       auto& logs = chunk.source() == v1::STDOUT ? heard_.out : heard_.err;
       std::string& log = logs[task_id(chunk.key())];
       heard_.gap_in_log |= chunk.offset() > static_cast<int64_t>(log.size());
+      heard_.logs_repeated += chunk.offset() < static_cast<int64_t>(log.size()) ? 1 : 0;
       log.resize(static_cast<size_t>(chunk.offset()));
       log += chunk.data();
     }

@@ -152,6 +152,22 @@ TEST_F(WorkerTest, AllOutputArrivesBeforeTheExit) {
   EXPECT_FALSE(heard.gap_in_log);
 }
 
+TEST_F(WorkerTest, OutputThatTheServerCouldNotWriteComesAgain) {
+  start_worker();
+  start_trainer(kTask, {{"print", "one\ntwo\n"}});
+  ASSERT_TRUE(server_.hears([](const Heard& heard) {
+    return heard.out.contains(kTask) && heard.out.at(kTask) == "one\ntwo\n";
+  }));
+  v1::SessionResponse again;
+  *again.mutable_resend_log()->mutable_key() = task_key(kTask);
+  again.mutable_resend_log()->set_source(v1::STDOUT);
+  again.mutable_resend_log()->set_offset(4);
+  server_.send(again);
+  EXPECT_TRUE(server_.hears([](const Heard& heard) { return heard.logs_repeated == 1; }));
+  EXPECT_EQ(server_.heard().out.at(kTask), "one\ntwo\n");
+  EXPECT_EQ(server_.heard().registrations.size(), 1u);
+}
+
 TEST_F(WorkerTest, StopEndsATrainerThatWaits) {
   start_worker();
   const int pid = start_trainer(kTask, {});

@@ -414,7 +414,10 @@ TEST_F(AppTest, NodesCancelDeleteAndVersionAnswer) {
   EXPECT_THAT(call({"nodes", "list"}).out, HasSubstr("alpha  LIVE   4"));
   EXPECT_EQ(call({"nodes"}).code, 0);
   EXPECT_EQ(call({"cancel", "x"}).out, "4k2p9x7abc SUCCEEDED\n");
-  EXPECT_EQ(call({"delete", "x"}).code, 0);
+  EXPECT_THAT(call({"cancel", "x", "-o", "json"}).out,
+              HasSubstr("\"data\":{\"id\":\"4k2p9x7abc\""));
+  EXPECT_EQ(call({"delete", "x"}).err, "job x is deleted\n");
+  EXPECT_THAT(call({"delete", "x", "-o", "json"}).out, HasSubstr("\"data\":{}"));
   EXPECT_EQ(run({"version"}).out, "laconic 0.1.0\n");
   EXPECT_THAT(call({"version", "--server-info"}).out, HasSubstr("laconic-server 0.1.0"));
 }

@@ -5,6 +5,7 @@
 
 #include <numeric>
 
+#include "common/core/bits.h"
 #include "common/core/payload_size.h"
 #include "common/core/random.h"
 #include "tests/testing/status_matchers.h"
@@ -34,9 +35,11 @@ Positions random_positions(uint64_t seed, int64_t elements, int64_t kept) {
   return positions;
 }
 
+// In memory of exactly the largest size, so that the sanitizer sees a write behind it.
 Bytes encoded(const Positions& positions, int64_t elements) {
-  Bytes bytes;
-  encode_positions(positions, elements, bytes);
+  const auto kept = static_cast<int64_t>(positions.size());
+  Bytes bytes(static_cast<size_t>(core::bytes_for_bits(core::position_bits_max(elements, kept))));
+  bytes.resize(encode_positions(positions, elements, bytes));
   return bytes;
 }
 
@@ -44,7 +47,9 @@ void expect_round_trip(const Positions& positions, int64_t elements) {
   const Bytes bytes = encoded(positions, elements);
   const auto kept = static_cast<int64_t>(positions.size());
   EXPECT_LE(static_cast<int64_t>(bytes.size()) * 8, core::position_bits_max(elements, kept) + 7);
-  ASSERT_OK(check_positions_size(bytes, elements, kept));
+  ASSERT_OK_AND_ASSIGN(const PositionSection section, measure_positions(bytes, elements, kept));
+  ASSERT_EQ(section.kept, kept);
+  ASSERT_EQ(section.bytes, bytes.size());
   Positions out(positions.size());
   ASSERT_OK(decode_positions(bytes, elements, out));
   EXPECT_EQ(out, positions);
@@ -52,7 +57,7 @@ void expect_round_trip(const Positions& positions, int64_t elements) {
 
 TEST(PositionsTest, SurviveTheRoundTripInEveryDensity) {
   for (const int64_t elements : {1, 2, 15, 16, 17, 251, 65535, 65536, 65537, 200'000}) {
-    for (int64_t kept = 1; kept <= elements; kept += 1 + kept * 2) {
+    for (int64_t kept = 0; kept <= elements; kept += 1 + kept * 2) {
       SCOPED_TRACE(::testing::Message() << kept << " of " << elements);
       expect_round_trip(random_positions(static_cast<uint64_t>(kept), elements, kept), elements);
     }
@@ -94,26 +99,35 @@ INSTANTIATE_TEST_SUITE_P(Densities, PositionBitsTest,
                          ::testing::Values(DensityCase{1.0 / 64, 8.2}, DensityCase{0.01, 8.7},
                                            DensityCase{0.001, 12.3}));
 
-TEST(CheckPositionsSizeTest, RefusesACountAboveItsChunk) {
+TEST(MeasurePositionsTest, RefusesACountAboveItsChunk) {
   Bytes bytes = encoded({1, 2, 3}, 17);
   bytes[0] |= 0x1F;  // 31 kept of 17
-  EXPECT_THAT(check_positions_size(bytes, 17, 3),
+  EXPECT_THAT(measure_positions(bytes, 17, 100),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("31 kept of 17")));
 }
 
-TEST(CheckPositionsSizeTest, RefusesTooManyTooFewTruncatedAndTrailing) {
-  Bytes bytes = encoded({1, 70'000}, 100'000);
-  EXPECT_THAT(check_positions_size(bytes, 100'000, 1),
-              StatusIs(absl::StatusCode::kDataLoss, ::testing::_));
-  EXPECT_THAT(check_positions_size(bytes, 100'000, 3),
-              StatusIs(absl::StatusCode::kDataLoss, ::testing::_));
-  bytes.push_back(0);
-  EXPECT_THAT(check_positions_size(bytes, 100'000, 2),
-              StatusIs(absl::StatusCode::kDataLoss, ::testing::_));
-  for (size_t length = 0; length + 1 < bytes.size(); ++length) {
-    EXPECT_THAT(check_positions_size(std::span(bytes).first(length), 100'000, 2),
-                StatusIs(absl::StatusCode::kDataLoss, ::testing::_));
+TEST(MeasurePositionsTest, RefusesMoreThanAreAllowedInAll) {
+  const Bytes bytes = encoded({1, 70'000}, 100'000);
+  EXPECT_OK(measure_positions(bytes, 100'000, 2));
+  EXPECT_THAT(measure_positions(bytes, 100'000, 1),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("at most 1 are allowed")));
+}
+
+TEST(MeasurePositionsTest, RefusesTruncatedSections) {
+  const Bytes bytes = encoded({1, 70'000}, 100'000);
+  for (size_t length = 0; length < bytes.size(); ++length) {
+    EXPECT_THAT(measure_positions(std::span(bytes).first(length), 100'000, 2),
+                StatusIs(absl::StatusCode::kDataLoss, HasSubstr("positions end within")));
   }
+}
+
+TEST(MeasurePositionsTest, FindsTheEndOfTheSectionInALongerPayload) {
+  Bytes bytes = encoded({1, 70'000}, 100'000);
+  const size_t length = bytes.size();
+  bytes.insert(bytes.end(), 100, 0xFF);
+  ASSERT_OK_AND_ASSIGN(const PositionSection section, measure_positions(bytes, 100'000, 2));
+  EXPECT_EQ(section.kept, 2);
+  EXPECT_EQ(section.bytes, length);
 }
 
 // d = 17, k = 2: count in bits 0..4, l = 3, low bits 5..10, upper bits 11..15 (2 ones, 3 zeros).
@@ -122,7 +136,6 @@ TEST(DecodePositionsTest, RefusesAPositionBehindTheVector) {
   ASSERT_EQ(bytes.size(), 2u);
   bytes[1] |= 1;  // Low bits of the second: 0 -> 1, so 16 -> 17.
   Positions out(2);
-  ASSERT_OK(check_positions_size(bytes, 17, 2));
   EXPECT_THAT(decode_positions(bytes, 17, out),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("wrong positions")));
 }
@@ -132,7 +145,6 @@ TEST(DecodePositionsTest, RefusesEqualAndDescendingPositions) {
     Bytes bytes = encoded({3, 4}, 17);
     bytes[1] = static_cast<uint8_t>((bytes[1] & ~0x07) | second);
     Positions out(2);
-    ASSERT_OK(check_positions_size(bytes, 17, 2));
     EXPECT_THAT(decode_positions(bytes, 17, out),
                 StatusIs(absl::StatusCode::kDataLoss, HasSubstr("wrong positions")));
   }
@@ -152,7 +164,6 @@ TEST(DecodePositionsTest, RefusesBitsBehindTheLastChunk) {
   Bytes bytes = encoded({3}, 8);
   bytes.back() |= 0x80;
   Positions out(1);
-  ASSERT_OK(check_positions_size(bytes, 8, 1));
   EXPECT_THAT(decode_positions(bytes, 8, out),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("behind the last")));
 }

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "common/compress/select.h"
 #include "tests/compress/test_vectors.h"
 #include "tests/testing/status_matchers.h"
 
@@ -26,30 +27,6 @@ Positions sorted_top_k(const Floats& in, int64_t k) {
   order.resize(static_cast<size_t>(k));
   std::sort(order.begin(), order.end());
   return order;
-}
-
-TEST(SelectTopKTest, AgreesWithSorting) {
-  for (const int64_t size : {1, 2, 17, 251, 5000}) {
-    const Floats in = gauss(static_cast<uint64_t>(size), size);
-    for (int64_t k = 1; k <= size; k += 1 + k) {
-      EXPECT_EQ(select_top_k(in, k), sorted_top_k(in, k)) << k << " of " << size;
-    }
-  }
-}
-
-TEST(SelectTopKTest, AgreesWithSortingWhenManyAreEqual) {
-  Floats in = gauss(1, 5000);
-  for (float& x : in) {
-    x = std::round(x);
-  }
-  for (const int64_t k : {1, 10, 500, 2500, 4999, 5000}) {
-    EXPECT_EQ(select_top_k(in, k), sorted_top_k(in, k)) << k;
-  }
-}
-
-TEST(SelectTopKTest, BreaksTiesTowardLowerIndex) {
-  EXPECT_EQ(select_top_k(Floats{1, -1, 1, -1, 2}, 3), (Positions{0, 1, 4}));
-  EXPECT_EQ(select_top_k(Floats{0, -0.0F, 0}, 2), (Positions{0, 1}));
 }
 
 // The third example of docs/wire-format.md.

@@ -35,5 +35,25 @@ TEST(FormatRatioTest, DropsDecimalsAsTheRatioGrows) {
   EXPECT_EQ(format_ratio(1020), "1,020x");
 }
 
+TEST(ShortenedTest, KeepsWhatFits) {
+  EXPECT_EQ(shortened("", 0), "");
+  EXPECT_EQ(shortened("abc", 3), "abc");
+  EXPECT_EQ(shortened("\xC3\xA9", 2), "\xC3\xA9");
+}
+
+TEST(ShortenedTest, CutsTextOfOneByteLettersAtTheLimit) {
+  EXPECT_EQ(shortened("abcd", 3), "abc");
+  EXPECT_EQ(shortened("abcd", 0), "");
+}
+
+TEST(ShortenedTest, LeavesALetterOutThatDoesNotFitWhole) {
+  const std::string four_bytes = "ab\xF0\x9F\x98\x80z";  // U+1F600
+  EXPECT_EQ(shortened(four_bytes, 2), "ab");
+  EXPECT_EQ(shortened(four_bytes, 3), "ab");
+  EXPECT_EQ(shortened(four_bytes, 5), "ab");
+  EXPECT_EQ(shortened(four_bytes, 6), "ab\xF0\x9F\x98\x80");
+  EXPECT_EQ(shortened("\xC3\xA9", 1), "");
+}
+
 }  // namespace
 }  // namespace laconic::core

@@ -257,6 +257,99 @@ TEST_F(CoordinatorNodesTest, CancelThatCouldNotBeStoredIsUndone) {
   EXPECT_EQ(job("a").state(), v1::STARTING);
 }
 
+// ---- Nodes that do not come back ---------------------------------------------------------------
+
+TEST_F(CoordinatorNodesTest, NodeWithoutTasksIsForgottenAfterADay) {
+  limits_.nodes_max = 1;
+  coordinator_ = make_owned();
+  node("n1", 1);
+  lose("n1");
+  now_ += absl::Hours(24);
+  tick();
+  EXPECT_EQ(coordinator_->membership().nodes().count("n1"), 1u);
+  EXPECT_THAT(coordinator_->enter(fixture::registration("n2", 1), 99, now_),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("1 nodes")));
+  now_ += absl::Seconds(1);
+  tick();
+  EXPECT_EQ(coordinator_->membership().nodes().count("n1"), 0u);
+  ASSERT_OK(coordinator_->enter(fixture::registration("n2", 1), 100, now_));
+}
+
+TEST_F(CoordinatorNodesTest, LiveNodeIsNeverForgotten) {
+  node("n1", 1);
+  pass(absl::Hours(25));
+  EXPECT_TRUE(coordinator_->membership().live("n1"));
+}
+
+TEST_F(CoordinatorNodesTest, NodeOfAnOpenJobIsKeptUntilTheJobHasEnded) {
+  node("n1", 1);
+  submit("a", 1);
+  run("a");
+  lose("n1");
+  now_ += absl::Hours(48);
+  tick();
+  EXPECT_EQ(slots_held("n1"), 1);
+  EXPECT_EQ(job("a").state(), v1::RUNNING);
+  ASSERT_OK(coordinator_->cancel("a", now_));
+  now_ += absl::Minutes(1);
+  tick();
+  EXPECT_EQ(job("a").state(), v1::CANCELLED);
+  tick();
+  EXPECT_EQ(coordinator_->membership().nodes().count("n1"), 0u);
+}
+
+TEST_F(CoordinatorNodesTest, TaskOfADeletedJobDoesNotKeepItsNode) {
+  node("n1", 1);
+  submit("a", 1);
+  run("a");
+  lose("n1");
+  report(fixture::finished_of(task("a", 0)));
+  ASSERT_OK(coordinator_->check_deletable("a"));
+  coordinator_->forget("a");
+  EXPECT_EQ(slots_held("n1"), 1);
+  now_ += absl::Hours(25);
+  tick();
+  EXPECT_EQ(coordinator_->membership().nodes().count("n1"), 0u);
+}
+
+class ForgottenNodeTest : public CoordinatorTest {
+ protected:
+  // Job "a" was cancelled while its task ran on n1, of which nothing was heard for days.
+  void SetUp() override {
+    node("n1", 1);
+    submit("a", 1);
+    run("a");
+    lose("n1");
+    ASSERT_OK(coordinator_->cancel("a", now_));
+    now_ += absl::Hours(48);
+    tick();
+    tick();
+    ASSERT_EQ(coordinator_->membership().nodes().count("n1"), 0u);
+    coordinator_->take();
+  }
+};
+
+TEST_F(ForgottenNodeTest, ItsTaskHoldsItsSlotAgainAndIsStoppedWhenItReturns) {
+  submit("b", 1);
+  v1::Register back = fixture::registration("n1", 1);
+  *back.add_tasks()->mutable_key() = task_key(task("a", 0));
+  ASSERT_OK(coordinator_->enter(back, ++session_, now_));
+  EXPECT_EQ(slots_held("n1"), 1);
+  EXPECT_EQ(commands(v1::SessionResponse::kStopTask), 1);
+  tick();
+  EXPECT_EQ(job("b").state(), v1::QUEUED);
+  report(fixture::exit_of(task("a", 0), 0));
+  tick();
+  EXPECT_EQ(job("b").state(), v1::STARTING);
+}
+
+TEST_F(ForgottenNodeTest, ItsTaskIsGoneWhenItReturnsWithout) {
+  EXPECT_TRUE(coordinator_->holds_slots("a"));
+  node("n1", 1, "second");
+  EXPECT_FALSE(coordinator_->holds_slots("a"));
+  EXPECT_EQ(job("a").state(), v1::CANCELLED);
+}
+
 // ---- Restart of the server ---------------------------------------------------------------------
 
 TEST_F(CoordinatorNodesTest, LoadedRunningJobGoesOnWhenItsWorkerReturns) {
@@ -290,6 +383,44 @@ TEST_F(CoordinatorNodesTest, LoadedStartingJobGetsItsWholeStartDeadlineAgain) {
   now_ += timeouts("a").start_deadline + absl::Seconds(1);
   next.tick(now_);
   EXPECT_EQ(next.find("a")->job.reason(), kStartDeadline);
+}
+
+// Job "a" is back in the queue of a new server, while the task of its expired reservation may run.
+class LoadedExpiredReservationTest : public CoordinatorTest {
+ protected:
+  void SetUp() override {
+    node("n1", 1);
+    submit("a", 1);
+    tick();
+    old_ = task("a", 0);
+    pass(timeouts("a").reservation_ttl + absl::Seconds(1));
+    ASSERT_EQ(job("a").state(), v1::QUEUED);
+    next_.load(*coordinator_->find("a"), now_);
+    next_.tick(now_);
+    ASSERT_EQ(next_.find("a")->job.state(), v1::QUEUED);
+  }
+
+  TaskId old_;
+  Coordinator next_ = make();
+};
+
+TEST_F(LoadedExpiredReservationTest, TaskThatRunsHoldsItsSlotBeforeAnythingIsGiven) {
+  v1::Register back = fixture::registration("n1", 1);
+  *back.add_tasks()->mutable_key() = task_key(old_);
+  ASSERT_OK(next_.enter(back, 1, now_));
+  next_.tick(now_);
+  EXPECT_EQ(next_.find("a")->job.state(), v1::QUEUED);
+  EXPECT_EQ(next_.find("a")->job.reason(), kSlotsBusy);
+  next_.update("n1", fixture::exit_of(old_, 0, 15), now_);
+  next_.tick(now_);
+  EXPECT_EQ(next_.find("a")->job.state(), v1::STARTING);
+  EXPECT_EQ(next_.find("a")->job.generation(), old_.generation + 1);
+}
+
+TEST_F(LoadedExpiredReservationTest, TaskThatNeverStartedHoldsNone) {
+  ASSERT_OK(next_.enter(fixture::registration("n1", 1), 1, now_));
+  next_.tick(now_);
+  EXPECT_EQ(next_.find("a")->job.state(), v1::STARTING);
 }
 
 TEST_F(CoordinatorNodesTest, LoadedQueueKeepsItsOrder) {

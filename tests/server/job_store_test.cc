@@ -15,7 +15,7 @@
 #include "common/wire/status.h"
 #include "server/reasons.h"
 #include "tests/server/job_fixture.h"
-#include "tests/server/temporary_directory.h"
+#include "tests/testing/child_process.h"
 #include "tests/testing/status_matchers.h"
 
 namespace laconic::server {
@@ -23,6 +23,7 @@ namespace {
 
 namespace fixture = ::laconic::server::testing;
 using ::laconic::testing::StatusIs;
+using ::laconic::testing::TemporaryDirectory;
 using ::testing::HasSubstr;
 
 class JobStoreTest : public ::testing::Test {
@@ -42,8 +43,8 @@ class JobStoreTest : public ::testing::Test {
     return record;
   }
 
-  fixture::TemporaryDirectory directory_;
-  std::string path_ = directory_.path() + "/laconic.db";
+  TemporaryDirectory directory_;
+  std::string path_ = directory_.path() / "laconic.db";
 };
 
 TEST_F(JobStoreTest, CommittedJobIsThereAfterReopening) {
@@ -199,7 +200,7 @@ TEST_F(JobStoreTest, RefusesADatabaseOfANewerRelease) {
 }
 
 TEST_F(JobStoreTest, RefusesAFileThatIsNoDatabase) {
-  fixture::write_file(path_, std::string(4096, 'x'));
+  ::laconic::testing::write_file(path_, std::string(4096, 'x'));
   EXPECT_THAT(JobStore::open(path_), StatusIs(absl::StatusCode::kUnavailable, HasSubstr(path_)));
 }
 

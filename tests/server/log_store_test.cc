@@ -2,20 +2,49 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <string>
 
-#include "tests/server/temporary_directory.h"
+#include "absl/strings/str_cat.h"
+#include "tests/testing/child_process.h"
 #include "tests/testing/status_matchers.h"
 
 namespace laconic::server {
 namespace {
 
 using ::laconic::testing::StatusIs;
+using ::laconic::testing::TemporaryDirectory;
 using ::testing::_;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
+
+// Holds the files of this process to `bytes` each while it lives.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    ::signal(SIGXFSZ, SIG_IGN);  // EFBIG instead.
+    getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{.rlim_cur = bytes, .rlim_max = before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() { setrlimit(RLIMIT_FSIZE, &before_); }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+std::string numbered_lines(int count) {
+  std::string text;
+  for (int i = 0; i < count; ++i) {
+    absl::StrAppend(&text, i, "\n");
+  }
+  return text;
+}
 
 class LogStoreTest : public ::testing::Test {
  protected:
@@ -34,7 +63,7 @@ class LogStoreTest : public ::testing::Test {
   }
   std::string all(const LogStore& logs) { return *logs.read("a", 0, v1::STDERR, 0); }
 
-  testing::TemporaryDirectory directory_;
+  TemporaryDirectory directory_;
   LogStore logs_{directory_.path(), Limits()};
 };
 
@@ -49,8 +78,26 @@ TEST_F(LogStoreTest, ChunkThatComesTwiceIsWrittenOnce) {
 TEST_F(LogStoreTest, GapIsRefused) {
   ASSERT_OK(logs_.append(chunk(0, "one\n")));
   EXPECT_THAT(logs_.append(chunk(5, "x")),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("only 4 bytes")));
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("only 4 bytes")));
   EXPECT_EQ(all(logs_), "one\n");
+}
+
+TEST_F(LogStoreTest, WhatCouldNotBeWrittenIsTakenLater) {
+  const std::string text = numbered_lines(5000);
+  ASSERT_OK(logs_.append(chunk(0, text.substr(0, 10))));
+  {
+    // The kernel refuses what goes beyond, as it does when the disk is full.
+    const FileSizeLimit limit(10'000);
+    EXPECT_THAT(logs_.append(chunk(10, text.substr(10, 20'000))),
+                StatusIs(absl::StatusCode::kUnavailable, HasSubstr("disk full")));
+  }
+  const int64_t have = logs_.arrived("a", 0, v1::STDERR);
+  ASSERT_GE(have, 10);
+  ASSERT_LE(have, 10'000);
+  EXPECT_THAT(logs_.append(chunk(20'010, "what follows")),
+              StatusIs(absl::StatusCode::kFailedPrecondition, _));
+  ASSERT_OK(logs_.append(chunk(have, text.substr(static_cast<size_t>(have)))));
+  EXPECT_EQ(all(logs_), text);
 }
 
 TEST_F(LogStoreTest, RefusesNegativeOffsetsAndOversizedChunks) {

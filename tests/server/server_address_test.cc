@@ -6,24 +6,24 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/server.h"
-#include "tests/server/temporary_directory.h"
+#include "tests/testing/child_process.h"
 #include "tests/testing/status_matchers.h"
 
 namespace laconic::server {
 namespace {
 
-namespace fixture = ::laconic::server::testing;
 using ::laconic::testing::StatusIs;
+using ::laconic::testing::TemporaryDirectory;
 using ::testing::HasSubstr;
 
 TEST(ServerAddressTest, TakenPortsAreRefusedWithoutHanging) {
-  fixture::TemporaryDirectory directory;
+  TemporaryDirectory directory;
   ServerOptions options;
   options.listen = "127.0.0.1:0";
   options.metrics_listen = "127.0.0.1:0";
-  options.data_dir = directory.path() + "/first";
+  options.data_dir = directory.path() / "first";
   ASSERT_OK_AND_ASSIGN(const auto first, Server::start(options));
-  options.data_dir = directory.path() + "/second";
+  options.data_dir = directory.path() / "second";
   options.metrics_listen = first->metrics_address();
   EXPECT_THAT(Server::start(options),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("--metrics-listen")));
@@ -34,11 +34,11 @@ TEST(ServerAddressTest, TakenPortsAreRefusedWithoutHanging) {
 
 // SQLite lets two processes share one database; both would schedule the same jobs.
 TEST(ServerAddressTest, SecondServerInTheSameDirectoryIsRefusedUntilTheFirstIsGone) {
-  fixture::TemporaryDirectory directory;
+  TemporaryDirectory directory;
   ServerOptions options;
   options.listen = "127.0.0.1:0";
   options.metrics_listen = "";
-  options.data_dir = directory.path() + "/data";
+  options.data_dir = directory.path() / "data";
   ASSERT_OK_AND_ASSIGN(auto first, Server::start(options));
   EXPECT_THAT(Server::start(options),
               StatusIs(absl::StatusCode::kFailedPrecondition,
@@ -48,11 +48,11 @@ TEST(ServerAddressTest, SecondServerInTheSameDirectoryIsRefusedUntilTheFirstIsGo
 }
 
 TEST(ServerAddressTest, DirectoriesAreMadeForTheOwnerOnly) {
-  fixture::TemporaryDirectory directory;
+  TemporaryDirectory directory;
   ServerOptions options;
   options.listen = "127.0.0.1:0";
   options.metrics_listen = "";
-  options.data_dir = directory.path() + "/deep/data";
+  options.data_dir = directory.path() / "deep/data";
   ASSERT_OK_AND_ASSIGN(const auto server, Server::start(options));
   for (const char* part : {"", "/logs"}) {
     struct stat info = {};
@@ -62,12 +62,12 @@ TEST(ServerAddressTest, DirectoriesAreMadeForTheOwnerOnly) {
 }
 
 TEST(ServerAddressTest, FileInPlaceOfTheDirectoryIsRefused) {
-  fixture::TemporaryDirectory directory;
+  TemporaryDirectory directory;
   ServerOptions options;
   options.listen = "127.0.0.1:0";
   options.metrics_listen = "";
-  options.data_dir = directory.path() + "/file";
-  fixture::write_file(options.data_dir, "");
+  options.data_dir = directory.path() / "file";
+  ::laconic::testing::write_file(options.data_dir, "");
   EXPECT_THAT(Server::start(options),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("not a directory")));
 }

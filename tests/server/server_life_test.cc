@@ -18,13 +18,14 @@
 #include "server/job_metrics.h"
 #include "server/server.h"
 #include "tests/server/job_fixture.h"
-#include "tests/server/temporary_directory.h"
+#include "tests/testing/child_process.h"
 #include "tests/testing/status_matchers.h"
 
 namespace laconic::server {
 namespace {
 
 namespace fixture = ::laconic::server::testing;
+using ::laconic::testing::TemporaryDirectory;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -64,7 +65,7 @@ std::string health_of(const std::shared_ptr<grpc::Channel>& channel, const std::
 }
 
 TEST(ServerLifeTest, HealthIsServingForTheServicesThatLoadBalancersAsk) {
-  fixture::TemporaryDirectory directory;
+  TemporaryDirectory directory;
   ServerOptions options;
   options.listen = "127.0.0.1:0";
   options.metrics_listen = "";
@@ -79,7 +80,7 @@ TEST(ServerLifeTest, HealthIsServingForTheServicesThatLoadBalancersAsk) {
 
 // The error was larger than gRPC's headers may be, so the client saw RESOURCE_EXHAUSTED instead.
 TEST(ServerLifeTest, JobThatIsWrongInManyPlacesIsStillRefusedWithItsReason) {
-  fixture::TemporaryDirectory directory;
+  TemporaryDirectory directory;
   ServerOptions options;
   options.listen = "127.0.0.1:0";
   options.metrics_listen = "";
@@ -120,7 +121,7 @@ TEST(ServerLifeTest, SeriesOfAJobGoFifteenMinutesAfterItsEnd) {
 
 // Events wait up to a second for company; a stop in that second lost them.
 TEST(ServerLifeTest, EventsOfTheLastSecondBeforeAStopAreKept) {
-  fixture::TemporaryDirectory directory;
+  TemporaryDirectory directory;
   metrics::Metrics metrics;
   Engine::Options options;
   options.data_dir = directory.path();
@@ -147,7 +148,7 @@ TEST(ServerLifeTest, EventsOfTheLastSecondBeforeAStopAreKept) {
 
 // A slow disk, or SIGSTOP, must not make all nodes unreachable: their beats wait to be read.
 TEST(ServerLifeTest, StandstillOfTheServerIsNoSilenceOfItsWorkers) {
-  fixture::TemporaryDirectory directory;
+  TemporaryDirectory directory;
   metrics::Metrics metrics;
   Engine::Options options;
   options.data_dir = directory.path();

@@ -121,6 +121,23 @@ TEST(CheckJobTest, NamesWhatIsWrongWithModelAndData) {
   });
 }
 
+// Half a letter in an answer would make the whole answer unreadable.
+TEST(CheckJobTest, CutsLongWordsBetweenLetters) {
+  v1::TrainJob job = valid_job();
+  const std::string ascii(79, 'a');
+  job.mutable_metadata()->set_name(ascii + "\u00e9");
+  EXPECT_EQ(text_of(check_job(job)),
+            absl::StrCat("metadata.name is \"", ascii,
+                         "\"; allowed: 1..63 of a-z, 0-9 and -, starting with a letter or digit, "
+                         "such as fashion-mnist\n"));
+  job = valid_job();
+  (*job.mutable_metadata()->mutable_labels())[ascii.substr(0, 62) + "\u00e9"] = "x";
+  EXPECT_EQ(text_of(check_job(job)),
+            absl::StrCat("metadata.labels.", ascii.substr(0, 62),
+                         " has a key of 64 and a value of 1 bytes; allowed: keys of 1..63 and "
+                         "values of 0..63 bytes\n"));
+}
+
 TEST(CheckJobTest, NamesWhatIsWrongWithTrainingAndExchange) {
   expect_violations({
       {[](auto& j) { j.mutable_spec()->mutable_train()->clear_steps(); },

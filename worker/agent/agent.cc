@@ -89,7 +89,9 @@ absl::Status Agent::run(int signal_fd) {
     // Before the first heartbeat: who has heard one may read the file.
     if (!ready_written && welcomed_) {
       ready_written = true;
-      LACONIC_RETURN_IF_ERROR(write_ready_file());
+      if (absl::Status status = write_ready_file(); !status.ok()) {
+        return status;
+      }
     }
     session_->tick(now);
     collect_ends(now);
@@ -165,6 +167,8 @@ void Agent::handle(const v1::SessionResponse& message) {
     welcomed_ = true;
     welcome_time_ = monotonic_now();
     logs_.resume(message.welcome().log_offsets());
+  } else if (message.has_resend_log()) {
+    logs_.resend(message.resend_log(), monotonic_now());
   }
   act(table_.apply(message));
 }

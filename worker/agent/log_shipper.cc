@@ -44,6 +44,7 @@ void LogShipper::remove(const TaskId& id) {
 void LogShipper::resume(const google::protobuf::RepeatedPtrField<v1::LogOffset>& offsets) {
   for (auto& [key, tail] : tails_) {
     tail.offset = 0;
+    tail.wait_until = absl::InfinitePast();
   }
   for (const v1::LogOffset& offset : offsets) {
     const auto found = tails_.find({task_id(offset.key()), offset.source()});
@@ -51,6 +52,15 @@ void LogShipper::resume(const google::protobuf::RepeatedPtrField<v1::LogOffset>&
       found->second.offset = std::max<int64_t>(offset.offset(), 0);
     }
   }
+}
+
+void LogShipper::resend(const v1::LogOffset& offset, absl::Time now) {
+  const auto found = tails_.find({task_id(offset.key()), offset.source()});
+  if (found == tails_.end()) {
+    return;
+  }
+  found->second.offset = std::max<int64_t>(offset.offset(), 0);
+  found->second.wait_until = now + kLogResendWait;
 }
 
 std::optional<v1::LogChunk> LogShipper::next_chunk(absl::Time now) {
@@ -66,6 +76,9 @@ std::optional<v1::LogChunk> LogShipper::next_chunk(absl::Time now) {
   for (size_t i = 0; i < tails_.size(); ++i, ++at) {
     if (at == tails_.end()) {
       at = tails_.begin();
+    }
+    if (now < at->second.wait_until) {
+      continue;
     }
     const int64_t offset = at->second.offset;
     std::optional<std::string> data = read(at->second);

@@ -19,6 +19,7 @@ inline constexpr int64_t kLogChunkBytesMax = 64 << 10;
 inline constexpr int64_t kLogFileBytesMax = 128 << 20;  // two files per task: 256 MiB
 inline constexpr int64_t kLogBytesPerSecond = 8 << 20;  // of one worker, all tasks together
 inline constexpr int64_t kLogBurstBytes = 1 << 20;
+inline constexpr absl::Duration kLogResendWait = absl::Seconds(1);  // for the server's disk
 
 // Tails two files per task. A file above kLogFileBytesMax is cut there, with a line that says so;
 // what its trainer prints later is lost to the server (but not to the report of its last lines).
@@ -35,6 +36,10 @@ class LogShipper {
   // A new session: goes on from what the server has; a file that is not listed begins at 0.
   void resume(const google::protobuf::RepeatedPtrField<v1::LogOffset>& offsets);
 
+  // The server could not write what came after `offset`: goes on from there after kLogResendWait.
+  // Nothing happens if the task is not known any more.
+  void resend(const v1::LogOffset& offset, absl::Time now);
+
   // The next piece, or nothing: all is sent, or the rate is used up. Tasks take turns.
   std::optional<v1::LogChunk> next_chunk(absl::Time now);
 
@@ -46,6 +51,7 @@ class LogShipper {
     std::string path;
     int64_t offset = 0;  // of the next byte to send
     bool cut = false;    // was longer than allowed
+    absl::Time wait_until = absl::InfinitePast();
   };
   struct TailKey {
     TaskId id;

@@ -10,6 +10,8 @@
 
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <cstdio>
+#include <exception>
 
 #include "absl/strings/str_cat.h"
 #include "common/core/exit_codes.h"
@@ -78,7 +80,7 @@ int work(const Flags& flags, pid_t parent) {
 }  // namespace
 }  // namespace laconic::agent
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   const pid_t parent = getppid();
   spdlog::set_default_logger(spdlog::stderr_logger_mt("laconic-worker"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %n: %v");
@@ -111,4 +113,7 @@ int main(int argc, char** argv) {
   spdlog::shutdown();
   // gRPC's threads still run; no destructor of a library may pull anything from under them.
   ::_exit(code);
+} catch (const std::exception& error) {  // Of a library, while it starts: no memory.
+  std::fprintf(stderr, "laconic-worker: cannot start: %s\n", error.what());
+  return laconic::core::kExitInternal;
 }

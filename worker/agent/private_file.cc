@@ -7,32 +7,17 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
-#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "common/core/status_macros.h"
+#include "worker/agent/errno_status.h"
 
 namespace laconic::agent {
 namespace {
 
 absl::Status failed(const std::string& what, const std::string& path) {
-  const int error = errno;
-  const std::string text =
-      absl::StrCat("cannot ", what, " ", path, ": ", std::generic_category().message(error));
-  switch (error) {
-    case ENOENT:
-    case ENOTDIR:
-      return absl::NotFoundError(text);
-    case EACCES:
-    case EPERM:
-    case EROFS:
-      return absl::PermissionDeniedError(text);
-    case ENOSPC:
-    case EDQUOT:
-      return absl::ResourceExhaustedError(text);
-    default:
-      return absl::InternalError(text);
-  }
+  const int error = errno;  // Before anything else changes it.
+  return errno_status(error, absl::StrCat("cannot ", what, " ", path));
 }
 
 }  // namespace
@@ -66,7 +51,7 @@ absl::Status write_private_file(const std::string& path, const std::string& cont
       continue;
     }
     if (count < 0) {
-      const absl::Status status = failed("write", path);
+      absl::Status status = failed("write", path);
       close(fd);
       return status;
     }

@@ -20,6 +20,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "common/core/status_macros.h"
+#include "worker/agent/errno_status.h"
 #include "worker/agent/process_list.h"
 
 namespace laconic::agent {
@@ -59,28 +60,6 @@ class Fd {
   int fd_;
 };
 
-absl::Status errno_status(int error, const std::string& what) {
-  const std::string text = absl::StrCat(what, ": ", std::generic_category().message(error));
-  switch (error) {
-    case ENOENT:
-    case ENOTDIR:
-      return absl::NotFoundError(text);
-    case EACCES:
-    case EPERM:
-    case EROFS:
-      return absl::PermissionDeniedError(text);
-    case ENOSPC:
-    case EDQUOT:
-    case EAGAIN:
-    case EMFILE:
-    case ENFILE:
-    case ENOMEM:
-      return absl::ResourceExhaustedError(text);
-    default:
-      return absl::InternalError(text);
-  }
-}
-
 // ---- Between fork and exec: only async-signal-safe calls -------------------------------------
 
 [[noreturn]] void give_up(const char* step) {
@@ -113,7 +92,7 @@ absl::Status errno_status(int error, const std::string& what) {
   }
   sigset_t none;
   sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
+  pthread_sigmask(SIG_SETMASK, &none, nullptr);
   if (chdir(plan.directory) != 0) {
     give_up("chdir");
   }

@@ -27,22 +27,6 @@ v1::RankExit gone(const std::string& why) {
 
 }  // namespace
 
-TaskId task_id(const v1::TaskKey& key) {
-  return {key.job_id(), key.generation(), key.rank()};
-}
-
-v1::TaskKey task_key(const TaskId& id) {
-  v1::TaskKey key;
-  key.set_job_id(id.job_id);
-  key.set_generation(id.generation);
-  key.set_rank(id.rank);
-  return key;
-}
-
-std::string to_string(const TaskId& id) {
-  return absl::StrCat(id.job_id, ".", id.generation, ".", id.rank);
-}
-
 std::vector<Action> TaskTable::apply(const v1::SessionResponse& command) {
   switch (command.message_case()) {
     case v1::SessionResponse::kStartTask:
@@ -54,6 +38,7 @@ std::vector<Action> TaskTable::apply(const v1::SessionResponse& command) {
     case v1::SessionResponse::kReleaseTask:
       return release(command.release_task());
     case v1::SessionResponse::kWelcome:
+    case v1::SessionResponse::kResendLog:
     case v1::SessionResponse::MESSAGE_NOT_SET:
       return {};
   }

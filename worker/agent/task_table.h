@@ -2,7 +2,6 @@
 // facts come in, actions and messages go out; no clock, process or socket inside.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/wire/task_id.h"
 #include "laconic/v1/control.pb.h"
 
 namespace laconic::agent {
@@ -25,18 +25,9 @@ inline constexpr absl::Duration kStopGrace = absl::Seconds(2);
 inline constexpr absl::Duration kStopGraceMax = absl::Minutes(10);
 inline constexpr int kExitNotSpawned = 127;  // as a shell reports a program that is not there
 
-// A TaskKey that can be compared.
-struct TaskId {
-  std::string job_id;
-  uint64_t generation = 0;
-  int32_t rank = 0;
-
-  auto operator<=>(const TaskId&) const = default;
-};
-TaskId task_id(const v1::TaskKey& key);
-v1::TaskKey task_key(const TaskId& id);
-// "job.generation.rank": for logs, directories and the trainer's environment.
-std::string to_string(const TaskId& id);
+using wire::task_id;
+using wire::task_key;
+using wire::TaskId;
 
 // What the agent must do.
 struct SpawnTask {

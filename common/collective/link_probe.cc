@@ -1,0 +1,126 @@
+#include "common/collective/link_probe.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numbers>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/compress/squared_norm.h"
+#include "common/core/random.h"
+#include "common/core/status_macros.h"
+
+namespace laconic::collective {
+namespace {
+
+constexpr int kLatencyRuns = 5;
+constexpr int kCodecRuns = 3;
+constexpr int64_t kFirstProbeBytes = int64_t{64} << 10;
+// A clock that stands still between two calls must not make an infinite rate.
+constexpr double kShortestSeconds = 1e-7;
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  const std::chrono::duration<double> life = std::chrono::steady_clock::now() - start;
+  return std::max(life.count(), kShortestSeconds);
+}
+
+absl::StatusOr<double> timed_gather(Communicator& communicator, const Payload& payload,
+                                    const OpTag& tag) {
+  const auto start = std::chrono::steady_clock::now();
+  LACONIC_RETURN_IF_ERROR(
+      communicator.all_gather(payload, static_cast<int64_t>(payload.size), tag).status());
+  return seconds_since(start);
+}
+
+// Every rank's number, the largest of them.
+absl::StatusOr<double> largest(Communicator& communicator, double own, const OpTag& tag) {
+  std::vector<uint8_t> bytes(sizeof(own));
+  std::memcpy(bytes.data(), &own, sizeof(own));
+  LACONIC_ASSIGN_OR_RETURN(const std::vector<Payload> all,
+                           communicator.all_gather(Payload(std::move(bytes)), sizeof(own), tag));
+  double result = 0;
+  for (const Payload& one : all) {
+    if (one.size != sizeof(own)) {
+      return absl::DataLossError(
+          absl::StrCat("probe: a rank sent ", one.size, " bytes, due are ", sizeof(own)));
+    }
+    double value = 0;
+    std::memcpy(&value, one.data, sizeof(value));
+    if (!(value >= 0 && value < std::numeric_limits<double>::infinity())) {
+      return absl::DataLossError(absl::StrCat("probe: a rank measured ", value, " seconds"));
+    }
+    result = std::max(result, value);
+  }
+  return result;
+}
+
+// Box and Muller: any length, the same on all ranks.
+std::vector<float> normal_numbers(int64_t count) {
+  core::Random random(1);
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& value : values) {
+    const double radius = std::sqrt(-2 * std::log(1 - random.uniform()));
+    value = static_cast<float>(radius * std::cos(2 * std::numbers::pi * random.uniform()));
+  }
+  return values;
+}
+
+}  // namespace
+
+absl::StatusOr<LinkCost> probe_links(Communicator& communicator, const OpTag& tag) {
+  double latency = std::numeric_limits<double>::max();
+  for (int run = 0; run < kLatencyRuns; ++run) {
+    LACONIC_ASSIGN_OR_RETURN(const double seconds, timed_gather(communicator, Payload(), tag));
+    latency = std::min(latency, seconds);
+  }
+  LinkCost link;
+  LACONIC_ASSIGN_OR_RETURN(link.latency_seconds, largest(communicator, latency, tag));
+  double seconds_per_byte = std::numeric_limits<double>::max();
+  const double peers = communicator.world_size() - 1;
+  for (int64_t bytes = kFirstProbeBytes; bytes <= kProbeBytesMax; bytes *= 2) {
+    const Payload payload(std::vector<uint8_t>(static_cast<size_t>(bytes)));
+    LACONIC_ASSIGN_OR_RETURN(const double own, timed_gather(communicator, payload, tag));
+    // All ranks must come to the same end of this loop.
+    LACONIC_ASSIGN_OR_RETURN(const double seconds, largest(communicator, own, tag));
+    const double wire = std::max(seconds - link.latency_seconds, kShortestSeconds);
+    seconds_per_byte = std::min(seconds_per_byte, wire / (peers * static_cast<double>(bytes)));
+    if (seconds > kProbeSeconds) {
+      break;
+    }
+  }
+  link.bytes_per_second = 1 / seconds_per_byte;
+  return link;
+}
+
+absl::StatusOr<CodecCost> probe_codec(Communicator& communicator, const compress::Codec& codec,
+                                      int64_t elements, const OpTag& tag) {
+  const std::vector<float> values = normal_numbers(codec.elements());
+  std::vector<float> sum(values.size());
+  std::vector<uint8_t> payload(static_cast<size_t>(codec.payload_bytes_max()));
+  double encode = std::numeric_limits<double>::max();
+  double decode = encode;
+  size_t bytes = 0;
+  for (int run = 0; run < kCodecRuns; ++run) {
+    compress::EncodeState state;
+    auto start = std::chrono::steady_clock::now();
+    LACONIC_ASSIGN_OR_RETURN(bytes, codec.encode(values, state, payload));
+    encode = std::min(encode, seconds_since(start));
+    sum = values;
+    start = std::chrono::steady_clock::now();
+    LACONIC_RETURN_IF_ERROR(codec.decode_add(std::span(payload).first(bytes), -1.0F, sum));
+    decode = std::min(decode, seconds_since(start));
+  }
+  const double scale = static_cast<double>(elements) / static_cast<double>(codec.elements());
+  CodecCost cost;
+  LACONIC_ASSIGN_OR_RETURN(cost.encode_seconds, largest(communicator, scale * encode, tag));
+  LACONIC_ASSIGN_OR_RETURN(cost.decode_seconds, largest(communicator, scale * decode, tag));
+  cost.payload_bytes = static_cast<int64_t>(scale * static_cast<double>(bytes));
+  cost.error = compress::squared_norm(sum) / compress::squared_norm(values);
+  return cost;
+}
+
+}  // namespace laconic::collective

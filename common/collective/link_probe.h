@@ -1,0 +1,28 @@
+// Measures what the planner needs, with the operations it plans: all ranks call these together and
+// get the same numbers, those of the slowest.
+#pragma once
+
+#include "absl/status/statusor.h"
+#include "common/collective/communicator.h"
+#include "common/collective/cost_model.h"
+#include "common/compress/codec.h"
+
+namespace laconic::collective {
+
+// Latency: the shortest of a few empty all-gathers. Rate: the best of all-gathers of growing size,
+// until one takes kProbeSeconds or kProbeBytesMax; P - 1 payloads leave each rank at the same time,
+// as in training, so a link shared by several ranks counts as shared.
+//
+// Cost: below one second, at most about 2 kProbeBytesMax (P - 1) bytes sent per rank.
+// Errors: those of Communicator::all_gather. P >= 2.
+absl::StatusOr<LinkCost> probe_links(Communicator& communicator, const OpTag& tag);
+inline constexpr double kProbeSeconds = 0.1;
+inline constexpr int64_t kProbeBytesMax = int64_t{4} << 20;
+
+// Times `codec` on this machine on normally distributed numbers, the best of a few runs, and takes
+// the slowest rank. `elements` scales the times to the vector that will be sent.
+// Errors: those of the codec and of all_gather.
+absl::StatusOr<CodecCost> probe_codec(Communicator& communicator, const compress::Codec& codec,
+                                      int64_t elements, const OpTag& tag);
+
+}  // namespace laconic::collective

@@ -1,0 +1,97 @@
+#include "tests/fuzz/codec_input.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <tuple>
+#include <utility>
+
+#include "tests/compress/test_vectors.h"
+#include "tests/fuzz/checks.h"
+
+namespace laconic::fuzz {
+namespace {
+
+constexpr int64_t kShortMax = 300;
+constexpr int64_t kLowMax = 65'536;
+constexpr size_t kCodecsKept = 64;
+
+const std::vector<core::CodecSpec>& specs() {
+  static const auto* const kSpecs = new std::vector<core::CodecSpec>(compress::every_spec());
+  return *kSpecs;
+}
+
+core::Layout layout_of(const CodecChoice& choice) {
+  core::Layout layout;
+  const int64_t rows = choice.elements / choice.columns;
+  if (rows > 0) {
+    layout.tensors.push_back({"weight", rows, choice.columns});
+  }
+  if (const int64_t rest = choice.elements % choice.columns; rest > 0) {
+    layout.tensors.push_back({"bias", 1, rest});
+  }
+  return layout;
+}
+
+}  // namespace
+
+CodecChoice take_choice(Input& input) {
+  CodecChoice choice;
+  choice.spec = input.take_byte() % specs().size();
+  const int size_class = input.take_byte();
+  const auto number = static_cast<int64_t>(input.take(2));
+  if (size_class % 2 == 0) {
+    choice.elements = 1 + number % kShortMax;
+  } else {
+    choice.elements = 1 + number + ((size_class & 2) != 0 ? kFuzzElementsMax - kLowMax : 0);
+  }
+  choice.columns = 1 + input.take_byte();
+  return choice;
+}
+
+std::vector<uint8_t> choice_bytes(const CodecChoice& choice) {
+  int64_t number = choice.elements - 1;
+  uint8_t size_class = 0;
+  if (choice.elements > kShortMax) {
+    size_class = choice.elements > kLowMax ? 3 : 1;
+    number -= choice.elements > kLowMax ? kFuzzElementsMax - kLowMax : 0;
+  }
+  return {static_cast<uint8_t>(choice.spec), size_class, static_cast<uint8_t>(number),
+          static_cast<uint8_t>(number >> 8), static_cast<uint8_t>(choice.columns - 1)};
+}
+
+const core::CodecSpec& spec_of(const CodecChoice& choice) {
+  return specs()[choice.spec];
+}
+
+const compress::Codec& codec_of(const CodecChoice& choice) {
+  using Key = std::tuple<size_t, int64_t, int64_t>;
+  static auto* const kept = new std::map<Key, std::unique_ptr<compress::Codec>>();
+  const Key key = {choice.spec, choice.elements, choice.columns};
+  auto at = kept->find(key);
+  if (at == kept->end()) {
+    if (kept->size() == kCodecsKept) {
+      kept->clear();
+    }
+    auto made = compress::make_codec(spec_of(choice), layout_of(choice));
+    check(made.ok(), "a codec of the table can be made: " + made.status().ToString());
+    at = kept->emplace(key, *std::move(made)).first;
+  }
+  return *at->second;
+}
+
+const std::vector<compress::SimdLevel>& simd_levels() {
+  static const auto* const kLevels = [] {
+    auto* levels = new std::vector<compress::SimdLevel>();
+    for (const auto level :
+         {compress::SimdLevel::kScalar, compress::SimdLevel::kAvx2, compress::SimdLevel::kAvx512}) {
+      if (level <= compress::simd_supported()) {
+        levels->push_back(level);
+      }
+    }
+    return levels;
+  }();
+  return *kLevels;
+}
+
+}  // namespace laconic::fuzz
