@@ -48,25 +48,6 @@ void add_floats(std::span<const uint8_t> bytes, std::span<float> sum) {
   }
 }
 
-// `count` equal stretches; some are empty where there are fewer elements.
-std::vector<core::Part> even_parts(int64_t elements, int64_t count) {
-  std::vector<core::Part> parts;
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t begin = elements * i / count;
-    parts.push_back(
-        {.begin = begin, .elements = elements * (i + 1) / count - begin, .owner = 0, .layout = {}});
-  }
-  return parts;
-}
-
-// Tiles per chunk of float32 when the vector is cut into `chunks`: as core::cut_into_parts cuts.
-int tiles_per_chunk(int64_t elements, int chunks) {
-  const int64_t bytes = (elements / chunks + 1) * static_cast<int64_t>(sizeof(float));
-  const int64_t wanted =
-      std::clamp(bytes / core::kPartsPerOwner, core::kPartBytesMin, core::kPartBytesMax / 2);
-  return static_cast<int>((bytes + wanted - 1) / wanted);
-}
-
 std::vector<int> owners_of(const std::vector<core::Part>& parts) {
   std::vector<int> owners;
   for (const core::Part& part : parts) {
@@ -107,16 +88,16 @@ absl::StatusOr<Work> plan_work(const ScheduledMeanOptions& options) {
         return absl::InvalidArgumentError(
             "schedule ring takes no codec: every hop would lose again; take sharded");
       }
-      const int tiles = tiles_per_chunk(elements, world_size);
-      work.parts = even_parts(elements, int64_t{world_size} * tiles);
+      const int tiles = core::tiles_per_chunk(elements, world_size);
+      work.parts = core::even_parts(elements, int64_t{world_size} * tiles);
       work.list = ring_schedule(rank, world_size, tiles);
       return work;
     }
     case core::Schedule::kTree: {
       if (dense) {
         const int chunks = halving_chunks(world_size);
-        const int tiles = tiles_per_chunk(elements, chunks);
-        work.parts = even_parts(elements, int64_t{chunks} * tiles);
+        const int tiles = core::tiles_per_chunk(elements, chunks);
+        work.parts = core::even_parts(elements, int64_t{chunks} * tiles);
         work.list = halving_schedule(rank, world_size, tiles);
         return work;
       }
@@ -169,7 +150,8 @@ absl::Status ScheduledMean::make_codecs(const ScheduledMeanOptions& options) {
   stage_1_.resize(parts_.size());
   stage_2_.resize(parts_.size());
   forwarded_.resize(parts_.size());
-  if (options.codec.kind != core::CodecKind::kNone) {
+  if (options.codec.kind != core::CodecKind::kNone ||
+      options.schedule == core::Schedule::kAllGather) {
     for (size_t part = 0; part < parts_.size(); ++part) {
       LACONIC_ASSIGN_OR_RETURN(codecs_[part],
                                compress::make_codec(options.codec, parts_[part].layout));
@@ -444,6 +426,14 @@ int64_t ScheduledMean::messages_sent() const {
   size_t messages = 0;
   for (const Step& step : list_.steps) {
     messages += step.sends.size();
+  }
+  return static_cast<int64_t>(messages);
+}
+
+int64_t ScheduledMean::messages_received() const {
+  size_t messages = 0;
+  for (const Step& step : list_.steps) {
+    messages += step.receives.size();
   }
   return static_cast<int64_t>(messages);
 }

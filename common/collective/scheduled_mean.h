@@ -43,8 +43,9 @@ class ScheduledMean {
   static absl::StatusOr<std::unique_ptr<ScheduledMean>> make(const ScheduledMeanOptions& options);
 
   int64_t elements() const { return static_cast<int64_t>(mean_.size()); }
-  // Messages, and frames, that this rank sends in one exchange.
+  // Messages of one frame each that this rank sends and receives in one exchange.
   int64_t messages_sent() const;
+  int64_t messages_received() const;
 
   // Makes mean() from the ranks' vectors; bit-identical on all ranks.
   //

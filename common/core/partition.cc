@@ -175,4 +175,21 @@ std::vector<Part> cut_into_parts(const CodecSpec& spec, const Layout& layout, in
   return parts;
 }
 
+std::vector<Part> even_parts(int64_t elements, int64_t count) {
+  std::vector<Part> parts;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t begin = elements * i / count;
+    parts.push_back(
+        {.begin = begin, .elements = elements * (i + 1) / count - begin, .owner = 0, .layout = {}});
+  }
+  return parts;
+}
+
+int tiles_per_chunk(int64_t elements, int chunks) {
+  const int64_t bytes = (elements / chunks + 1) * static_cast<int64_t>(sizeof(float));
+  // Half of a frame: rounding must not push a tile above a whole one.
+  const int64_t wanted = std::clamp(bytes / kPartsPerOwner, kPartBytesMin, kPartBytesMax / 2);
+  return static_cast<int>((bytes + wanted - 1) / wanted);
+}
+
 }  // namespace laconic::core

@@ -42,4 +42,11 @@ Layout slice(const Layout& layout, int64_t begin, int64_t end);
 // layout: at least one element. owners >= 1.
 std::vector<Part> cut_into_parts(const CodecSpec& spec, const Layout& layout, int owners);
 
+// For float32 on its way around a ring or between partners: `count` stretches of equal length, some
+// empty where there are fewer elements. Owner 0, no layout. count >= 1.
+std::vector<Part> even_parts(int64_t elements, int64_t count);
+
+// Tiles of a chunk when a float32 vector is cut into `chunks` >= 1: none is larger than a frame.
+int tiles_per_chunk(int64_t elements, int chunks);
+
 }  // namespace laconic::core

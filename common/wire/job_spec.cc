@@ -101,6 +101,23 @@ core::CodecSpec codec_spec(const v1::Compressor& compressor) {
   return codec;
 }
 
+core::Schedule to_schedule(v1::ExchangeSchedule schedule) {
+  switch (schedule) {
+    case v1::ALL_GATHER:
+      return core::Schedule::kAllGather;
+    case v1::SHARDED:
+      return core::Schedule::kSharded;
+    case v1::RING:
+      return core::Schedule::kRing;
+    case v1::STAR:
+      return core::Schedule::kStar;
+    case v1::TREE:
+      return core::Schedule::kTree;
+    default:
+      return core::Schedule::kAuto;
+  }
+}
+
 absl::Duration to_duration(const google::protobuf::Duration& duration) {
   return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
 }
@@ -131,6 +148,9 @@ v1::Exchange with_exchange_defaults(v1::Exchange exchange) {
   if (!exchange.has_round_deadline()) {
     exchange.mutable_round_deadline()->set_seconds(60);
   }
+  if (exchange.schedule() == v1::EXCHANGE_SCHEDULE_UNSPECIFIED) {
+    exchange.set_schedule(v1::AUTO);
+  }
   return exchange;
 }
 
@@ -154,6 +174,7 @@ core::ExchangeSpec exchange_spec(const v1::TrainJob& job) {
   spec.error_feedback = exchange.compressor().error_feedback();
   spec.residual_decay = exchange.compressor().residual_decay();
   spec.round_deadline = to_duration(exchange.round_deadline());
+  spec.schedule = to_schedule(exchange.schedule());
   if (exchange.has_local()) {
     spec.method = core::Method::kLocal;
     spec.inner_steps = exchange.local().inner_steps();
