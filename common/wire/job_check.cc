@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/core/format.h"
+#include "common/core/schedule_choice.h"
 #include "common/wire/compressor_spec.h"
 #include "common/wire/job_checker.h"
 #include "common/wire/job_defaults.h"
@@ -333,6 +334,25 @@ void check_method(Checker& checker, const v1::Exchange& exchange) {
   }
 }
 
+void check_schedule(Checker& checker, const v1::Exchange& exchange) {
+  const std::string path = "spec.exchange.schedule";
+  const std::string allowed = "AUTO, ALL_GATHER, SHARDED, RING, STAR or TREE";
+  const v1::Compressor& compressor = exchange.compressor();
+  if (!v1::ExchangeSchedule_IsValid(exchange.schedule())) {
+    checker.add(path,
+                absl::StrCat("is ", static_cast<int>(exchange.schedule()), "; allowed: ", allowed));
+  } else if (exchange.schedule() == v1::RING && !compressor.has_none() &&
+             compressor.codec_case() != v1::Compressor::CODEC_NOT_SET) {
+    checker.add(path,
+                "is RING with a codec, which would lose again at every hop; allowed: AUTO, "
+                "ALL_GATHER, SHARDED, STAR or TREE, or RING with compressor none");
+  } else if (exchange.schedule() > v1::ALL_GATHER && !core::may_be_cut(codec_spec(compressor))) {
+    checker.add(path,
+                "is one that cuts the vector, which this compressor cannot be; allowed: AUTO "
+                "or ALL_GATHER, or the compressor none, quantize or top_k");
+  }
+}
+
 void check_exchange(Checker& checker, const v1::Exchange& exchange) {
   check_method(checker, exchange);
   if (exchange.has_compressor()) {
@@ -342,6 +362,7 @@ void check_exchange(Checker& checker, const v1::Exchange& exchange) {
     checker.duration("spec.exchange.round_deadline", exchange.round_deadline(),
                      kRoundDeadlineMaxSeconds, "1s..24h");
   }
+  check_schedule(checker, exchange);
 }
 
 void check_workers(Checker& checker, const v1::Workers& workers) {

@@ -66,6 +66,23 @@ void fill_data(v1::Data& data, uint64_t train_seed) {
   }
 }
 
+core::Schedule to_schedule(v1::ExchangeSchedule schedule) {
+  switch (schedule) {
+    case v1::ALL_GATHER:
+      return core::Schedule::kAllGather;
+    case v1::SHARDED:
+      return core::Schedule::kSharded;
+    case v1::RING:
+      return core::Schedule::kRing;
+    case v1::STAR:
+      return core::Schedule::kStar;
+    case v1::TREE:
+      return core::Schedule::kTree;
+    default:
+      return core::Schedule::kAuto;
+  }
+}
+
 absl::Duration to_duration(const google::protobuf::Duration& duration) {
   return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
 }
@@ -96,6 +113,9 @@ v1::Exchange with_exchange_defaults(v1::Exchange exchange) {
   if (!exchange.has_round_deadline()) {
     exchange.mutable_round_deadline()->set_seconds(60);
   }
+  if (exchange.schedule() == v1::EXCHANGE_SCHEDULE_UNSPECIFIED) {
+    exchange.set_schedule(v1::AUTO);
+  }
   return exchange;
 }
 
@@ -120,6 +140,7 @@ core::ExchangeSpec exchange_spec(const v1::TrainJob& job) {
   spec.error_feedback = exchange.compressor().error_feedback();
   spec.residual_decay = exchange.compressor().residual_decay();
   spec.round_deadline = to_duration(exchange.round_deadline());
+  spec.schedule = to_schedule(exchange.schedule());
   if (exchange.has_local()) {
     spec.method = core::Method::kLocal;
     spec.inner_steps = exchange.local().inner_steps();
