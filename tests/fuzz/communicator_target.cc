@@ -3,14 +3,16 @@
 //
 //   flags   1: from rank 2, else from rank 1    2: an edit follows    4: the checksum is wrong
 //           8: nothing follows from this rank   16: the payload is 32 times as long, of one byte
-//   place   bits 0..1: kind - 1    bits 2..3: operation
+//   place   bits 0..1: kind - 1    bits 2..3: operation    bit 4: lane
 //   length  2 bytes
 //   edit    where flag 2 is set: a byte that names a field of the header, 8 bytes of its value; the
 //           highest bit of the first says that one more edit follows
 //   payload
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -30,6 +32,8 @@ using collective::FrameHeader;
 using collective::PeerQueues;
 
 constexpr int kWorld = 3;
+constexpr int kLanes = 2;
+constexpr int kLaneSequenceField = 127;
 constexpr uint64_t kGeneration = 7;
 constexpr collective::OpTag kTag = {.round = 3, .previous_digest = 5};
 constexpr int64_t kPayloadBytesMax = 3 << 20;  // Three tiles.
@@ -42,7 +46,7 @@ class QueuedTransport final : public collective::Transport {
   int rank() const override { return queues_.rank(); }
   int world_size() const override { return queues_.world_size(); }
   absl::Status send(int to_rank, Frame frame, absl::Time deadline) override {
-    return queues_.send(to_rank, std::move(frame), deadline);
+    return queues_.send(to_rank, std::move(frame), deadline).status();
   }
   absl::StatusOr<Frame> receive(int from_rank, absl::Time deadline) override {
     return queues_.receive(from_rank, deadline);
@@ -50,6 +54,9 @@ class QueuedTransport final : public collective::Transport {
   absl::Status finish(absl::Time deadline) override { return queues_.wait_ended(deadline); }
   int lost_rank() const override { return queues_.lost_rank(); }
   collective::ByteCounts bytes() const override { return queues_.bytes(); }
+  collective::ByteCounts peer_bytes(int peer_rank) const override {
+    return queues_.peer_bytes(peer_rank);
+  }
   void abort(const absl::Status& reason) override { queues_.abort(reason); }
 
  private:
@@ -63,6 +70,10 @@ struct Edit {
 
 void apply(const Edit& edit, FrameHeader& header) {
   const uint64_t value = edit.value;
+  if (edit.field == kLaneSequenceField) {
+    header.lane_sequence = static_cast<uint16_t>(value);
+    return;
+  }
   switch (edit.field % 10) {
     case 0:
       header.generation = value;
@@ -97,11 +108,13 @@ void apply(const Edit& edit, FrameHeader& header) {
   }
 }
 
-void deliver_frame(Input& input, PeerQueues& queues) {
+// sent: [kWorld] frames of each rank so far.
+void deliver_frame(Input& input, PeerQueues& queues, std::span<uint16_t> sent) {
   const uint8_t flags = input.take_byte();
   const uint8_t place = input.take_byte();
   size_t length = input.take(2);
   const int from = (flags & 1) != 0 ? 2 : 1;
+  const int lane = place / 16 % kLanes;
   std::vector<Edit> edits;
   for (bool more = (flags & 2) != 0; more;) {
     const uint8_t field = input.take_byte();
@@ -118,6 +131,7 @@ void deliver_frame(Input& input, PeerQueues& queues) {
   }
   FrameHeader header;
   header.kind = static_cast<collective::FrameKind>(1 + place % 4);
+  header.lane_sequence = ++sent[static_cast<size_t>(from)];
   header.generation = kGeneration;
   header.op_sequence = place / 4 % 4;
   header.round = kTag.round;
@@ -132,12 +146,12 @@ void deliver_frame(Input& input, PeerQueues& queues) {
   // A stream hands on what decode_frame_header() accepts, or its error.
   auto read = collective::decode_frame_header(collective::encode_frame_header(header));
   if (read.ok()) {
-    queues.deliver(from, Frame{*read, collective::Payload(std::move(payload))});
+    queues.deliver({from, lane}, Frame{*read, collective::Payload(std::move(payload))});
   } else {
-    queues.deliver(from, read.status());
+    queues.deliver({from, lane}, read.status());
   }
-  if ((flags & 8) != 0) {
-    queues.incoming_ended(from);
+  for (int ended = 0; (flags & 8) != 0 && ended < kLanes; ++ended) {
+    queues.incoming_ended({from, ended});
   }
 }
 
@@ -172,9 +186,10 @@ bool communicator(Bytes bytes) {
   Input input(bytes);
   const uint8_t operations = input.take_byte();
   const size_t elements = input.take_byte();
-  PeerQueues queues(/*rank=*/0, kWorld);
+  PeerQueues queues(/*rank=*/0, kWorld, kLanes);
+  std::array<uint16_t, kWorld> sent{};
   for (int i = 0; i < kFramesMax && !input.empty(); ++i) {
-    deliver_frame(input, queues);
+    deliver_frame(input, queues, sent);
   }
   QueuedTransport transport(queues);
   // All that will ever come is there already.
