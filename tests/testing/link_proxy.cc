@@ -330,8 +330,11 @@ class LinkProxy::Loop {
       piece.bytes[piece.done + static_cast<size_t>(faults.flip_at_byte - left)] ^= 0x10;
       faults.flip_at_byte = kNever;
     }
+    // Counted first, so that who has received a byte finds it counted.
+    direction.left += bytes;
     const ssize_t count =
         send(way.to, piece.bytes.data() + piece.done, static_cast<size_t>(bytes), MSG_NOSIGNAL);
+    direction.left -= bytes - std::max<int64_t>(count, 0);
     if (count < 0) {
       way.blocked = would_block();
       if (!way.blocked) {
@@ -339,7 +342,6 @@ class LinkProxy::Loop {
       }
       return false;
     }
-    direction.left += count;
     way.queued -= count;
     piece.done += static_cast<size_t>(count);
     if (piece.done == piece.bytes.size()) {
