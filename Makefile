@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help deps deps-demo configure build demo test bench clean
+.PHONY: help deps deps-demo configure build demo test bench bench-train clean
 
 JOBS ?= $(shell nproc)
 BUILD := build/release
@@ -16,7 +16,7 @@ help:
 	  'make test    install what is missing, build everything, run all tests' \
 	  'make deps    only install what is missing (deploy/packages.txt says what and why)' \
 	  'make build   only build the programs, into $(BUILD)/bin/' \
-	  'make bench   train with and without compression, numbers into bench/results/' \
+	  'make bench   codecs, all-reduces and training, minutes; numbers into bench/results/' \
 	  'make clean   remove build/ and runs/' \
 	  '' \
 	  'JOBS=N sets how many compilers and tests run at once (now $(JOBS)).'
@@ -42,7 +42,19 @@ test: deps
 	cmake --build --preset release --parallel $(JOBS)
 	ctest --preset release --parallel $(JOBS)
 
-bench: build
+bench: deps
+	@$(MAKE) --no-print-directory configure
+	cmake --build --preset release --parallel $(JOBS) --target $(PROGRAMS) codec_bench all_reduce_bench
+	$(BUILD)/bin/codec_bench --json bench/results/codec.json
+	$(BUILD)/bin/all_reduce_bench --json bench/results/all_reduce.json
+	if [[ $$(id -u) == 0 ]]; then \
+	  for rate in 1gbit 100mbit; do \
+	    $(BUILD)/bin/all_reduce_bench --namespaces $$rate --repetitions 3 --json bench/results/all_reduce_$$rate.json; \
+	  done; \
+	else echo 'not root: all_reduce_bench --namespaces is left out'; fi
+	$(MAKE) --no-print-directory bench-train
+
+bench-train: build
 	bench/train_compare.py --bin $(BUILD)/bin --out bench/results/train_compare.json \
 	  --baseline examples/fashion_mnist_dense.yaml \
 	  --vary spec.train.optimizer.adamw.learning_rate=1e-3,3e-3,5e-3 examples/fashion_mnist.yaml

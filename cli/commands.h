@@ -1,9 +1,12 @@
 // Every command of the program adds itself to the app; one file per group defines them.
 #pragma once
 
-#include "cli/session.h"
+#include "cli/command_line.h"
 
 namespace laconic::cli {
+
+// Adds the global options and every command to `app`.
+void build_app(CLI::App& app, Session& session);
 
 void add_run(CLI::App& app, Session& session);
 void add_submit(CLI::App& app, Session& session);

@@ -99,10 +99,12 @@ std::string describe_bytes(const v1::TrainJob& job) {
   }
   const wire::RoundPrediction round = wire::predict_round(job, *layout);
   const int32_t workers = spec.workers().has_count() ? spec.workers().count() : 1;
-  const std::string most = spec.exchange().compressor().has_top_k() ? ", at most" : "";
+  const std::string size = round.varies ? ", expected" : "";
   std::vector<Row> rows = {
-      {"payload", core::format_bytes(round.payload_bytes), "one update" + most},
-      {"sent", core::format_bytes(round.sent_bytes), "to all peers, with frame headers" + most},
+      {"schedule", core::schedule_name(round.schedule), "the way to the mean"},
+      {"payload", core::format_bytes(round.payload_bytes), "one update" + size},
+      {"sent", core::format_bytes(round.sent_bytes),
+       "by the worker that sends most, with frame headers" + size},
       {"dense", core::format_bytes(round.dense_bytes),
        "a float32 ring all-reduce in the same steps"},
       {"rounds", core::format_count(round.rounds), "in the whole job"},

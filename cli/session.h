@@ -1,10 +1,7 @@
 // What all commands share: the global options, the console, and the one way to end.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
 #include <functional>
-#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
@@ -77,13 +74,5 @@ struct Session {
 
 // The failure envelope on one line. `streamed`: it ends a stream, and says so.
 std::string error_json(const absl::Status& status, bool streamed = false);
-
-// Adds a command: name, what it does, its example, and what runs it.
-CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,
-                      const std::string& example);
-// Adds the argument that names a job, required.
-void add_job_argument(CLI::App* command, std::string& job);
-// Finishes a command whose only argument is a job: `run` gets what names it.
-void add_job_command(CLI::App* command, Session& session, int (*run)(Session&, const std::string&));
 
 }  // namespace laconic::cli

@@ -11,19 +11,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/collective/frame_channel.h"
 #include "common/collective/transport.h"
 
 namespace laconic::collective {
-
-// Names one operation. A frame of another generation, round or digest is refused.
-struct OpTag {
-  uint64_t round = 0;            // Exchanges committed so far.
-  uint64_t previous_digest = 0;  // Digest of the result of the round before; 0 in the first.
-};
-
-// Frames of one peer that are passed over (signs of life, earlier generations) while one frame is
-// waited for; more are taken for a fault.
-inline constexpr int kPassedOverMax = 100'000;
 
 // Owned by one thread, except abort(). A failed operation leaves the ranks at different points of
 // the sequence: after one, go on only in a new generation.
@@ -64,10 +55,15 @@ class Communicator {
   absl::Status keep_alive(const OpTag& tag);
 
   // The rank that the last failed operation blames; -1 when none.
-  int failed_rank() const { return failed_rank_; }
+  int failed_rank() const { return channel_.failed_rank(); }
   // Frames of earlier generations that were dropped.
-  int64_t stale_frames() const { return stale_frames_; }
+  int64_t stale_frames() const { return channel_.stale_frames(); }
   ByteCounts bytes() const { return transport_.bytes(); }
+  // Of the last operation alone, failed or not.
+  const ByteCounts& operation_bytes() const { return channel_.operation_bytes(); }
+
+  // For operations that are built of single messages (scheduled_mean.h).
+  FrameChannel& channel() { return channel_; }
 
   // Ends the operation under way with `reason`, and all later ones. Any thread.
   void abort(const absl::Status& reason) { transport_.abort(reason); }
@@ -77,8 +73,10 @@ class Communicator {
   struct Incoming {
     std::shared_ptr<core::ByteBuffer> bytes = std::make_shared<core::ByteBuffer>();
     int64_t total = -1;  // Unknown before the first tile.
-    int64_t bytes_max = 0;
-    bool exact = false;  // total must be bytes_max.
+    Expected expected;
+
+    // Takes the frame that must be the tile-th of the payload.
+    absl::Status accept(const Frame& frame, int64_t tile);
   };
   // One exchange: what goes to each rank and what comes from each, both [P].
   struct Exchange {
@@ -87,21 +85,12 @@ class Communicator {
     FrameHeader header;  // What all frames of it share.
   };
 
-  FrameHeader next_header(FrameKind kind, const OpTag& tag) const;
-  FrameHeader start(FrameKind kind, const OpTag& tag);
   absl::Status run(Exchange& exchange);
   absl::Status send_tile(const Exchange& exchange, int64_t tile);
   absl::Status receive_tile(Exchange& exchange, int64_t tile);
-  absl::StatusOr<Frame> receive_current(const Exchange& exchange, int from);
-  absl::Status accept(const Exchange& exchange, const Frame& frame, int64_t tile, Incoming& in);
-  absl::Status blame(int rank, absl::Status status);
 
   Transport& transport_;
-  const uint64_t generation_;
-  const absl::Duration deadline_;
-  uint64_t op_sequence_ = 0;
-  int failed_rank_ = -1;
-  int64_t stale_frames_ = 0;
+  FrameChannel channel_;
 };
 
 }  // namespace laconic::collective

@@ -55,6 +55,7 @@ absl::StatusOr<FeedbackNorms> ErrorFeedback::commit() {
   const double missed = squared_norm(residual_);
   norms_.residual = enabled_ ? std::sqrt(missed) : 0;
   norms_.compression_error_ratio = owed_norm_ > 0 ? missed / owed_norm_ : 0;
+  norms_.owed = std::sqrt(owed_norm_);
   if (!enabled_) {
     std::fill(residual_.begin(), residual_.end(), 0.0F);
   }

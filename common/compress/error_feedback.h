@@ -33,6 +33,7 @@ struct FeedbackNorms {
   double input = 0;                    // L2 of v
   double residual = 0;                 // L2 of e', 0 with feedback off
   double compression_error_ratio = 0;  // |D(Q(a)) - a|^2 / |a|^2, 0 when a = 0
+  double owed = 0;                     // L2 of a
 };
 
 // Owned by one thread. One exchange is a transaction: encode(), then commit() when the round is

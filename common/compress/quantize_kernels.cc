@@ -33,10 +33,10 @@ std::span<const float> take_group(const EncodeRun& run, int64_t g) {
 
 // Two's complement in b bits; the lowest code, -2^(b-1), is reserved.
 uint32_t linear_code(ValueCode code, float scale, float v) {
-  const auto most = static_cast<float>(linear_max(code));
   // A division, not a product with 1/s: it makes v - q s exact in float32 (Sterbenz), because q is
-  // never off by one at the border between two codes.
-  const float q = scale > 0 ? std::clamp(std::nearbyint(v / scale), -most, most) : 0.0F;
+  // never off by one at the border between two codes. Nor is it beyond the largest code: the scale
+  // is rounded up, and the largest float32 is only 127.01 or 7.02 of the largest scales.
+  const float q = scale > 0 ? std::nearbyint(v / scale) : 0.0F;
   return static_cast<uint32_t>(static_cast<int32_t>(q)) & ((1U << core::value_bits(code)) - 1);
 }
 
@@ -200,6 +200,25 @@ constexpr QuantizeKernels scalar_set() {
 }  // namespace
 
 constinit const QuantizeKernels kScalarKernels = scalar_set();
+
+bool make_log_levels(uint32_t smallest, uint32_t largest, LogLevels& levels) {
+  const Scales scales{static_cast<uint16_t>(smallest), static_cast<uint16_t>(largest)};
+  if (!valid_scales(ValueCode::kLog4, scales)) {
+    return false;
+  }
+  const Levels made = make_levels(ValueCode::kLog4, scales);
+  std::copy(made.magnitude.begin(), made.magnitude.end(), levels.magnitude);
+  for (size_t i = 0; i + 1 < made.magnitude.size(); ++i) {
+    // As in nearest_level(): in double. A float32 is above it if and only if it is above the
+    // largest float32 that is not.
+    const double middle =
+        (static_cast<double>(made.magnitude[i]) + static_cast<double>(made.magnitude[i + 1])) / 2;
+    const auto nearest = static_cast<float>(middle);
+    levels.middle[i] =
+        static_cast<double>(nearest) > middle ? std::nextafter(nearest, 0.0F) : nearest;
+  }
+  return true;
+}
 
 const QuantizeKernels& quantize_kernels() {
 #if defined(__x86_64__)

@@ -68,6 +68,14 @@ struct QuantizeKernels {
   double (*squared_norm)(const float* values, int64_t count) = nullptr;
 };
 
+// Levels of kLog4, from scales as they are sent.
+struct LogLevels {
+  float magnitude[8];  // ascending
+  float middle[7];     // a magnitude above middle[i] is nearer to level i + 1 than to level i
+};
+// Returns false if no encoder makes these scales.
+bool make_log_levels(uint32_t smallest, uint32_t largest, LogLevels& levels);
+
 // Those of simd_level().
 const QuantizeKernels& quantize_kernels();
 

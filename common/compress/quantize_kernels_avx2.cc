@@ -2,7 +2,7 @@
 
 #include <immintrin.h>
 
-#include "common/compress/quantize_kernels_lanes.h"
+#include "common/compress/quantize_kernels_set.h"
 
 namespace laconic::compress {
 namespace {
@@ -167,12 +167,8 @@ struct Avx2 {
     _mm256_store_si256(reinterpret_cast<__m256i*>(scales), packed);
   }
 
-  template <int kMost>
   static Ints nearest_ints(Floats x) {
-    const __m256i least = _mm256_set1_epi32(-kMost);
-    const __m256i most = _mm256_set1_epi32(kMost);
-    return {_mm256_min_epi32(_mm256_max_epi32(_mm256_cvtps_epi32(x.low), least), most),
-            _mm256_min_epi32(_mm256_max_epi32(_mm256_cvtps_epi32(x.high), least), most)};
+    return {_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high)};
   }
   static __m128i bytes_of(__m256i low, __m256i high) {
     const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xD8);
@@ -233,6 +229,32 @@ struct Avx2 {
     const __m256i high = _mm256_set1_epi32(static_cast<int32_t>(word >> 16));
     return {_mm256_permutevar_ps(table, _mm256_srlv_epi32(low, places)),
             _mm256_permutevar_ps(table, _mm256_srlv_epi32(high, places))};
+  }
+
+  static Ints level_codes(Floats x, const LogLevels& levels) {
+    const Floats positive = magnitude(x);
+    const Floats sign = negative_lanes(x);
+    const __m256i eight = _mm256_set1_epi32(8);
+    Ints codes = {_mm256_and_si256(_mm256_castps_si256(sign.low), eight),
+                  _mm256_and_si256(_mm256_castps_si256(sign.high), eight)};
+    for (const float middle : levels.middle) {
+      const Floats above = above_lanes(positive, broadcast(middle));
+      codes.low = _mm256_sub_epi32(codes.low, _mm256_castps_si256(above.low));
+      codes.high = _mm256_sub_epi32(codes.high, _mm256_castps_si256(above.high));
+    }
+    return codes;
+  }
+  static __m256 table_of_eight(const float* magnitudes, float sign) {
+    return _mm256_mul_ps(_mm256_loadu_ps(magnitudes), _mm256_set1_ps(sign));
+  }
+  static __m256 look_up_half(__m256 table, uint32_t word) {
+    const __m256i codes = from_nibbles_of_eight(word);
+    const __m256i sign = _mm256_slli_epi32(_mm256_srli_epi32(codes, 3), 31);
+    return _mm256_xor_ps(_mm256_permutevar8x32_ps(table, codes), _mm256_castsi256_ps(sign));
+  }
+  static Floats look_up_eight(__m256 table, uint64_t word) {
+    return {look_up_half(table, static_cast<uint32_t>(word)),
+            look_up_half(table, static_cast<uint32_t>(word >> 32))};
   }
 
   static Floats flip_signs(Floats x, uint32_t negative) {

@@ -12,7 +12,7 @@
 #pragma GCC diagnostic pop
 #endif
 
-#include "common/compress/quantize_kernels_lanes.h"
+#include "common/compress/quantize_kernels_set.h"
 
 namespace laconic::compress {
 namespace {
@@ -70,10 +70,7 @@ struct Avx512 {
   // Returns how many are above the limit; adds those.
   static int64_t accumulate_above(Sums& sums, Floats magnitude, Floats limit) {
     const __mmask16 above = _mm512_cmp_ps_mask(magnitude, limit, _CMP_GT_OQ);
-    const auto low = static_cast<__mmask8>(above);
-    const auto high = static_cast<__mmask8>(above >> 8);
-    sums.low = _mm512_mask_add_pd(sums.low, low, sums.low, doubles_low(magnitude));
-    sums.high = _mm512_mask_add_pd(sums.high, high, sums.high, doubles_high(magnitude));
+    accumulate(sums, _mm512_maskz_mov_ps(above, magnitude));
     return __builtin_popcount(above);
   }
   static double total(const Sums& sums) {
@@ -102,13 +99,8 @@ struct Avx512 {
     _mm512_storeu_ps(steps, _mm512_mask_blend_ps(none, step, _mm512_set1_ps(1)));
   }
 
-  // To nearest, ties to even, within -most..most.
-  template <int kMost>
-  static Ints nearest_ints(Floats x) {
-    const Ints nearest = _mm512_cvtps_epi32(x);
-    return _mm512_min_epi32(_mm512_max_epi32(nearest, _mm512_set1_epi32(-kMost)),
-                            _mm512_set1_epi32(kMost));
-  }
+  // To nearest, ties to even.
+  static Ints nearest_ints(Floats x) { return _mm512_cvtps_epi32(x); }
   static void store_bytes(uint8_t* to, Ints x) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(x));
   }
@@ -150,6 +142,27 @@ struct Avx512 {
         _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     const Ints codes = _mm512_srlv_epi32(_mm512_set1_epi32(static_cast<int32_t>(word)), places);
     return _mm512_permutevar_ps(table, codes);  // Looks at the two lowest bits only.
+  }
+
+  // Bit 3: sign; bits 0..2: the nearest level.
+  static Ints level_codes(Floats x, const LogLevels& levels) {
+    const Floats positive = magnitude(x);
+    const Ints sign = _mm512_maskz_set1_epi32(static_cast<__mmask16>(negative(x)), 8);
+    Ints codes = sign;
+    for (const float middle : levels.middle) {
+      const __mmask16 above = _mm512_cmp_ps_mask(positive, _mm512_set1_ps(middle), _CMP_GT_OQ);
+      codes = _mm512_mask_add_epi32(codes, above, codes, _mm512_set1_epi32(1));
+    }
+    return codes;
+  }
+  static Floats table_of_eight(const float* magnitudes, float sign) {
+    const __m256 low = _mm256_mul_ps(_mm256_loadu_ps(magnitudes), _mm256_set1_ps(sign));
+    const __m256 high = _mm256_xor_ps(low, _mm256_set1_ps(-0.0F));
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+  }
+  // 16 codes as level_codes() makes them.
+  static Floats look_up_eight(Floats table, uint64_t word) {
+    return _mm512_permutexvar_ps(from_nibbles(word), table);  // The four lowest bits count.
   }
 
   // Lane i negated where bit i of `negative` is set; bits above 15 do not count.

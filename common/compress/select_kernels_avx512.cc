@@ -1,11 +1,17 @@
-
+#if defined(__x86_64__)
 
 // GCC 12 takes the deliberately undefined registers in this header for mistakes (GCC bug 105593).
+#if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"
+#if !defined(__clang__)  // It does not know this one.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
 #pragma GCC diagnostic pop
+#else
+#include <immintrin.h>
+#endif
 
 #include "common/compress/select_kernels.h"
 
@@ -94,3 +100,5 @@ void select_block_avx512(const SelectBlock& in, SelectOutput& out) {
 }
 
 }  // namespace laconic::compress
+
+#endif  // defined(__x86_64__)

@@ -25,8 +25,7 @@ CodeKernels kernels_of(ValueCode code) {
     case ValueCode::kLinear4:
       return set.linear4;
     case ValueCode::kLog4:
-      // Only top-k has it: few values, and no vector set does them.
-      return kScalarKernels.log4;
+      return set.log4;
     case ValueCode::kTwoLevels:
       return set.two_levels;
     case ValueCode::kSign:

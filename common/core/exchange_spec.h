@@ -3,6 +3,7 @@
 
 #include "absl/time/time.h"
 #include "common/core/codec_spec.h"
+#include "common/core/schedule.h"
 
 namespace laconic::core {
 
@@ -14,6 +15,7 @@ enum class Method : uint8_t {
 struct ExchangeSpec {
   Method method = Method::kDense;
   CodecSpec codec;
+  Schedule schedule = Schedule::kAuto;  // schedule_choice.h says what auto is
   bool error_feedback = false;
   double residual_decay = 1.0;  // beta, 0..1
   int64_t inner_steps = 1;      // H >= 1

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "common/core/bits.h"
+#include "common/core/codec_sizes.h"
 
 namespace laconic::core {
 namespace {
@@ -16,6 +17,12 @@ int64_t ceil_div(int64_t a, int64_t b) {
 int64_t group_count(const CodecSpec& spec, const Layout& layout) {
   switch (spec.kind) {
     case CodecKind::kNone:
+    case CodecKind::kRandK:
+    case CodecKind::kPermK:
+    case CodecKind::kChunkedTopK:
+    case CodecKind::kNatural:
+    case CodecKind::kExponential:
+    case CodecKind::kLowRank:
       return 0;
     case CodecKind::kQuantize:
       return spec.rows ? layout.total_rows() : ceil_div(layout.elements(), spec.block);
@@ -63,7 +70,7 @@ ValueCode value_code(const CodecSpec& spec) {
     case 8:
       return ValueCode::kLinear8;
     case 4:
-      return spec.kind == CodecKind::kTopK ? ValueCode::kLog4 : ValueCode::kLinear4;
+      return spec.kind != CodecKind::kQuantize ? ValueCode::kLog4 : ValueCode::kLinear4;
     case 2:
       return ValueCode::kTwoLevels;
     case 1:
@@ -152,6 +159,9 @@ int64_t position_bits_max(int64_t elements, int64_t kept) {
 }
 
 int64_t payload_bytes_max(const CodecSpec& spec, const Layout& layout) {
+  if (spec.kind > CodecKind::kTopK || spec.entropy) {
+    return other_payload_bytes_max(spec, layout);
+  }
   const int64_t elements = layout.elements();
   if (spec.kind == CodecKind::kTopK) {
     return top_k_bytes(spec, elements, kept_elements_max(spec.density, elements));
@@ -165,6 +175,11 @@ int64_t payload_bytes_expected(const CodecSpec& spec, const Layout& layout) {
     return top_k_bytes(spec, elements, kept_elements(spec.density, elements));
   }
   return payload_bytes_max(spec, layout);
+}
+
+bool payload_size_varies(const CodecSpec& spec, const Layout& layout) {
+  return spec.kind == CodecKind::kTopK || spec.entropy ||
+         (spec.kind == CodecKind::kPermK && layout.elements() % spec.world_size != 0);
 }
 
 }  // namespace laconic::core

@@ -14,11 +14,14 @@ namespace laconic::core {
 // Largest d of a codec: positions fit 32 bits, and no size below overflows.
 inline constexpr int64_t kCodecElementsMax = int64_t{1} << 32;
 
-// Bytes of the payload that `spec` makes of a vector of this layout: exact for none and quantize,
-// the largest possible for top-k (kept_elements_max() kept, in the positions that take most bits).
-// The layout of the bytes is docs/wire-format.md.
+// Bytes of the payload that `spec` makes of a vector of this layout: exact, or the largest possible
+// where payload_size_varies(): for top-k with kept_elements_max() kept, in the positions that take
+// most bits. The layout of the bytes is docs/wire-format.md.
 // The spec must be within the ranges of codec_spec.h, d in 1..kCodecElementsMax.
 int64_t payload_bytes_max(const CodecSpec& spec, const Layout& layout);
+
+// True if payloads of this layout can be smaller than payload_bytes_max().
+bool payload_size_varies(const CodecSpec& spec, const Layout& layout);
 
 // Likewise, but for top-k with exactly kept_elements() kept: what to plan with. Real payloads stay
 // within 0.8 to 1.25 times that, except in the rounds in which gradients suddenly shrink.

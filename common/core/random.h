@@ -24,6 +24,9 @@ class Random {
 
   uint64_t operator()() { return mix(state_ += kGamma); }
 
+  // The number that operator() gives after `index` others; the stream does not move.
+  uint64_t at(uint64_t index) const { return mix(state_ + (index + 1) * kGamma); }
+
   // Uniform in 0..bound-1; bound >= 1. The bias is below bound / 2^64.
   uint64_t below(uint64_t bound) {
     return static_cast<uint64_t>((static_cast<Uint128>((*this)()) * bound) >> 64);

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/core/digest.h"
+#include "common/core/schedule_choice.h"
 #include "common/core/status_macros.h"
 
 namespace laconic::sync {
@@ -49,25 +50,40 @@ absl::StatusOr<std::unique_ptr<MeanExchange>> MeanExchange::make(
     return absl::InvalidArgumentError(
         absl::StrCat("residual_decay is ", spec.residual_decay, "; allowed: 0..1"));
   }
-  std::unique_ptr<compress::Codec> codec;
-  if (spec.codec.kind != core::CodecKind::kNone) {
-    LACONIC_ASSIGN_OR_RETURN(codec, compress::make_codec(spec.codec, layout));
+  const core::Schedule schedule =
+      core::choose_schedule(spec.schedule, spec.codec, layout, communicator.world_size());
+  std::unique_ptr<MeanExchange> made(new MeanExchange(schedule, layout.elements(), communicator));
+  const bool dense = spec.codec.kind == core::CodecKind::kNone;
+  core::CodecSpec codec_spec = spec.codec;
+  codec_spec.rank = communicator.rank();
+  codec_spec.world_size = communicator.world_size();
+  if (dense && schedule == core::Schedule::kSharded) {
+    return made;
   }
-  return std::unique_ptr<MeanExchange>(
-      new MeanExchange(std::move(codec), spec, layout.elements(), communicator));
+  if (!dense && schedule == core::Schedule::kAllGather) {
+    LACONIC_ASSIGN_OR_RETURN(made->codec_, compress::make_codec(codec_spec, layout));
+    made->error_feedback_ = std::make_unique<compress::ErrorFeedback>(
+        *made->codec_, spec.error_feedback, spec.residual_decay);
+    return made;
+  }
+  LACONIC_ASSIGN_OR_RETURN(made->scheduled_, collective::ScheduledMean::make(
+                                                 {.rank = communicator.rank(),
+                                                  .world_size = communicator.world_size(),
+                                                  .schedule = schedule,
+                                                  .codec = codec_spec,
+                                                  .layout = layout,
+                                                  .error_feedback = spec.error_feedback && !dense,
+                                                  .residual_decay = spec.residual_decay}));
+  std::vector<float>().swap(made->scratch_);  // The schedule has its own.
+  return made;
 }
 
-MeanExchange::MeanExchange(std::unique_ptr<compress::Codec> codec, const core::ExchangeSpec& spec,
-                           int64_t elements, collective::Communicator& communicator)
-    : codec_(std::move(codec)),
+MeanExchange::MeanExchange(core::Schedule schedule, int64_t elements,
+                           collective::Communicator& communicator)
+    : schedule_(schedule),
       elements_(elements),
       communicator_(communicator),
-      scratch_(static_cast<size_t>(elements)) {
-  if (codec_ != nullptr) {
-    error_feedback_ = std::make_unique<compress::ErrorFeedback>(*codec_, spec.error_feedback,
-                                                                spec.residual_decay);
-  }
-}
+      scratch_(static_cast<size_t>(elements)) {}
 
 absl::StatusOr<bool> MeanExchange::starts_alike(std::span<const float> parameters) {
   const uint64_t own = core::digest(parameters);
@@ -110,7 +126,9 @@ absl::Status MeanExchange::copy_from_rank_0(std::span<float> parameters) {
 }
 
 absl::Status MeanExchange::mean(std::span<const float> v, std::span<float> out) {
-  LACONIC_RETURN_IF_ERROR(codec_ == nullptr ? dense_mean(v, out) : compressed_mean(v, out));
+  LACONIC_RETURN_IF_ERROR(scheduled_ != nullptr ? scheduled_mean(v, out)
+                          : codec_ != nullptr   ? gathered_mean(v, out)
+                                                : dense_mean(v, out));
   ++stats_.rounds;
   return absl::OkStatus();
 }
@@ -134,7 +152,7 @@ absl::Status MeanExchange::dense_mean(std::span<const float> v, std::span<float>
   return absl::OkStatus();
 }
 
-absl::Status MeanExchange::compressed_mean(std::span<const float> v, std::span<float> out) {
+absl::Status MeanExchange::gathered_mean(std::span<const float> v, std::span<float> out) {
   std::shared_ptr<const core::ByteBuffer> payload;
   {
     const Stopwatch watch(stats_.compress_seconds);
@@ -156,10 +174,28 @@ absl::Status MeanExchange::compressed_mean(std::span<const float> v, std::span<f
   const auto ranks = static_cast<float>(communicator_.world_size());
   std::transform(scratch_.begin(), scratch_.end(), out.begin(),
                  [ranks](float sum) { return sum / ranks; });
+  take_norms(norms);
+  return absl::OkStatus();
+}
+
+absl::Status MeanExchange::scheduled_mean(std::span<const float> v, std::span<float> out) {
+  {
+    const Stopwatch watch(stats_.exchange_seconds);
+    LACONIC_RETURN_IF_ERROR(scheduled_->run(communicator_, v, tag()));
+  }
+  const Stopwatch watch(stats_.decompress_seconds);
+  LACONIC_ASSIGN_OR_RETURN(compress::FeedbackNorms norms, scheduled_->commit());
+  norms.input = norm(v);  // An owner does not encode its own share.
+  take_norms(norms);
+  const std::span<const float> mean = scheduled_->mean();
+  std::copy(mean.begin(), mean.end(), out.begin());
+  return absl::OkStatus();
+}
+
+void MeanExchange::take_norms(const compress::FeedbackNorms& norms) {
   stats_.update_norm = norms.input;
   stats_.residual_norm = norms.residual;
   stats_.compression_error_ratio = norms.compression_error_ratio;
-  return absl::OkStatus();
 }
 
 absl::Status MeanExchange::add_decoded(const std::vector<collective::Payload>& payloads) {

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "common/collective/communicator.h"
+#include "common/collective/scheduled_mean.h"
 #include "common/compress/codec.h"
 #include "common/compress/error_feedback.h"
 #include "common/core/exchange_spec.h"
@@ -35,8 +36,10 @@ class MeanExchange {
 
   // Writes the mean of the ranks' vectors to `out` ([d], may be `v` itself).
   //
-  // Without a codec: Communicator::all_reduce_mean. With one: every rank's payload is decoded, its
-  // own included, and summed in rank order in float32, so all ranks get the same.
+  // By the schedule that core::choose_schedule() takes. Sharded without a codec:
+  // Communicator::all_reduce_mean, in double. All-gather with one: every rank's payload is decoded,
+  // its own included, and summed in rank order in float32. The others: ScheduledMean. All ranks get
+  // the same.
   // Errors: those of the communicator and the codec; then error feedback is rolled back, `out` is
   // unchanged, and the round does not count. It may be called again, with the same v: what is owed
   // already is not added twice.
@@ -47,24 +50,28 @@ class MeanExchange {
 
   uint64_t digest() const { return digest_; }
   const SyncStats& stats() const { return stats_; }
+  core::Schedule schedule() const { return schedule_; }
   int rank() const { return communicator_.rank(); }
 
  private:
-  MeanExchange(std::unique_ptr<compress::Codec> codec, const core::ExchangeSpec& spec,
-               int64_t elements, collective::Communicator& communicator);
+  MeanExchange(core::Schedule schedule, int64_t elements, collective::Communicator& communicator);
 
   collective::OpTag tag() const;
   absl::StatusOr<bool> starts_alike(std::span<const float> parameters);
   absl::Status copy_from_rank_0(std::span<float> parameters);
   absl::Status dense_mean(std::span<const float> v, std::span<float> out);
-  absl::Status compressed_mean(std::span<const float> v, std::span<float> out);
+  absl::Status gathered_mean(std::span<const float> v, std::span<float> out);
+  absl::Status scheduled_mean(std::span<const float> v, std::span<float> out);
+  void take_norms(const compress::FeedbackNorms& norms);
   // The sum of the decoded payloads, in scratch_.
   absl::Status add_decoded(const std::vector<collective::Payload>& payloads);
 
-  const std::unique_ptr<compress::Codec> codec_;  // null: dense float32
+  const core::Schedule schedule_;
   const int64_t elements_;
   collective::Communicator& communicator_;
-  std::unique_ptr<compress::ErrorFeedback> error_feedback_;  // null without a codec
+  std::unique_ptr<collective::ScheduledMean> scheduled_;     // null for the other two ways
+  std::unique_ptr<compress::Codec> codec_;                   // of gathered_mean(), else null
+  std::unique_ptr<compress::ErrorFeedback> error_feedback_;  // with codec_
   std::vector<float> scratch_;                               // [d]
   uint64_t digest_ = 0;
   SyncStats stats_;

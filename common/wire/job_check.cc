@@ -1,11 +1,12 @@
 #include <algorithm>
-#include <initializer_list>
 #include <string>
 #include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/core/format.h"
+#include "common/core/schedule_choice.h"
+#include "common/wire/compressor_spec.h"
 #include "common/wire/job_checker.h"
 #include "common/wire/job_defaults.h"
 #include "common/wire/job_spec.h"
@@ -333,46 +334,22 @@ void check_method(Checker& checker, const v1::Exchange& exchange) {
   }
 }
 
-bool is_one_of(int64_t value, std::initializer_list<int64_t> allowed) {
-  return std::find(allowed.begin(), allowed.end(), value) != allowed.end();
-}
-
-void check_quantize(Checker& checker, const std::string& path, const v1::Quantize& quantize) {
-  if (!quantize.has_bits()) {
-    checker.missing(path + ".bits", "8, 4, 2 or 1");
-  } else if (!is_one_of(quantize.bits(), {8, 4, 2, 1})) {
-    checker.add(path + ".bits", absl::StrCat("is ", quantize.bits(), "; allowed: 8, 4, 2 or 1"));
-  }
-  const int32_t block = quantize.block();
-  if (quantize.has_block() && (block < 16 || block > 65536 || (block & (block - 1)) != 0)) {
-    checker.add(path + ".block",
-                absl::StrCat("is ", block, "; allowed: a power of two in 16..65536"));
-  }
-}
-
-void check_compressor(Checker& checker, const v1::Compressor& compressor) {
-  const std::string path = "spec.exchange.compressor";
-  if (compressor.codec_case() == v1::Compressor::CODEC_NOT_SET) {
-    checker.missing(path, "one of none, quantize, top_k");
-  }
-  if (compressor.has_quantize()) {
-    check_quantize(checker, path + ".quantize", compressor.quantize());
-  }
-  if (compressor.has_top_k()) {
-    const v1::TopK& top_k = compressor.top_k();
-    checker.required_number(path + ".top_k.density", top_k.has_density(), top_k.density(),
-                            {.low = 0, .high = 0.5, .above = true});
-    if (top_k.has_value_bits() && !is_one_of(top_k.value_bits(), {32, 8, 4, 2})) {
-      checker.add(path + ".top_k.value_bits",
-                  absl::StrCat("is ", top_k.value_bits(), "; allowed: 32, 8, 4 or 2"));
-    }
-  }
-  if (compressor.error_feedback() && !compressor.has_quantize() && !compressor.has_top_k()) {
-    checker.add(path + ".error_feedback",
-                "is true with a codec that loses nothing; allowed: true with quantize or top_k");
-  }
-  if (compressor.has_residual_decay()) {
-    checker.number(path + ".residual_decay", compressor.residual_decay(), {.low = 0, .high = 1});
+void check_schedule(Checker& checker, const v1::Exchange& exchange) {
+  const std::string path = "spec.exchange.schedule";
+  const std::string allowed = "AUTO, ALL_GATHER, SHARDED, RING, STAR or TREE";
+  const v1::Compressor& compressor = exchange.compressor();
+  if (!v1::ExchangeSchedule_IsValid(exchange.schedule())) {
+    checker.add(path,
+                absl::StrCat("is ", static_cast<int>(exchange.schedule()), "; allowed: ", allowed));
+  } else if (exchange.schedule() == v1::RING && !compressor.has_none() &&
+             compressor.codec_case() != v1::Compressor::CODEC_NOT_SET) {
+    checker.add(path,
+                "is RING with a codec, which would lose again at every hop; allowed: AUTO, "
+                "ALL_GATHER, SHARDED, STAR or TREE, or RING with compressor none");
+  } else if (exchange.schedule() > v1::ALL_GATHER && !core::may_be_cut(codec_spec(compressor))) {
+    checker.add(path,
+                "is one that cuts the vector, which this compressor cannot be; allowed: AUTO "
+                "or ALL_GATHER, or the compressor none, quantize or top_k");
   }
 }
 
@@ -385,6 +362,7 @@ void check_exchange(Checker& checker, const v1::Exchange& exchange) {
     checker.duration("spec.exchange.round_deadline", exchange.round_deadline(),
                      kRoundDeadlineMaxSeconds, "1s..24h");
   }
+  check_schedule(checker, exchange);
 }
 
 void check_workers(Checker& checker, const v1::Workers& workers) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/wire/compressor_spec.h"
 #include "common/wire/job_defaults.h"
 
 namespace laconic::wire {
@@ -65,40 +66,21 @@ void fill_data(v1::Data& data, uint64_t train_seed) {
   }
 }
 
-void fill_compressor(v1::Compressor& compressor, bool local) {
-  if (compressor.codec_case() == v1::Compressor::CODEC_NOT_SET) {
-    compressor.mutable_none();
+core::Schedule to_schedule(v1::ExchangeSchedule schedule) {
+  switch (schedule) {
+    case v1::ALL_GATHER:
+      return core::Schedule::kAllGather;
+    case v1::SHARDED:
+      return core::Schedule::kSharded;
+    case v1::RING:
+      return core::Schedule::kRing;
+    case v1::STAR:
+      return core::Schedule::kStar;
+    case v1::TREE:
+      return core::Schedule::kTree;
+    default:
+      return core::Schedule::kAuto;
   }
-  if (compressor.has_quantize() &&
-      compressor.quantize().scale_case() == v1::Quantize::SCALE_NOT_SET) {
-    compressor.mutable_quantize()->set_block(256);
-  }
-  if (compressor.has_top_k() && !compressor.top_k().has_value_bits()) {
-    compressor.mutable_top_k()->set_value_bits(4);
-  }
-  if (!compressor.has_error_feedback()) {
-    compressor.set_error_feedback(!compressor.has_none());
-  }
-  if (!compressor.has_residual_decay()) {
-    compressor.set_residual_decay(local ? 0.9 : 1.0);
-  }
-}
-
-core::CodecSpec codec_spec(const v1::Compressor& compressor) {
-  core::CodecSpec codec;
-  if (compressor.has_quantize()) {
-    codec.kind = core::CodecKind::kQuantize;
-    codec.bits = compressor.quantize().bits();
-    codec.rows = compressor.quantize().has_rows();
-    if (compressor.quantize().has_block()) {
-      codec.block = compressor.quantize().block();
-    }
-  } else if (compressor.has_top_k()) {
-    codec.kind = core::CodecKind::kTopK;
-    codec.bits = compressor.top_k().value_bits();
-    codec.density = compressor.top_k().density();
-  }
-  return codec;
 }
 
 absl::Duration to_duration(const google::protobuf::Duration& duration) {
@@ -131,6 +113,9 @@ v1::Exchange with_exchange_defaults(v1::Exchange exchange) {
   if (!exchange.has_round_deadline()) {
     exchange.mutable_round_deadline()->set_seconds(60);
   }
+  if (exchange.schedule() == v1::EXCHANGE_SCHEDULE_UNSPECIFIED) {
+    exchange.set_schedule(v1::AUTO);
+  }
   return exchange;
 }
 
@@ -151,9 +136,11 @@ core::ExchangeSpec exchange_spec(const v1::TrainJob& job) {
   const v1::Exchange exchange = with_exchange_defaults(job.spec().exchange());
   core::ExchangeSpec spec;
   spec.codec = codec_spec(exchange.compressor());
+  spec.codec.world_size = job.spec().workers().has_count() ? job.spec().workers().count() : 1;
   spec.error_feedback = exchange.compressor().error_feedback();
   spec.residual_decay = exchange.compressor().residual_decay();
   spec.round_deadline = to_duration(exchange.round_deadline());
+  spec.schedule = to_schedule(exchange.schedule());
   if (exchange.has_local()) {
     spec.method = core::Method::kLocal;
     spec.inner_steps = exchange.local().inner_steps();

@@ -53,18 +53,18 @@ struct Timeouts {
 };
 Timeouts derive_timeouts(const v1::TrainJob& job);
 
-// Bytes one rank sends per round and what a dense float32 ring all-reduce would send in the steps
-// of that round. Upper bound where the payload's size depends on the data (top-k).
-//
-// A lossy codec is all-gathered: each rank sends its payload to its P-1 peers. Without one the
-// ranks reduce-scatter and all-gather float32 shards. Each message is cut into frames of at most
-// 1 MiB with a header of 64 bytes each.
+// Bytes the rank that sends most sends per round, by the schedule of the job
+// (core/schedule_choice.h), and what a dense float32 ring all-reduce would send in the steps of
+// that round. Where the payload's size depends on the data (top-k) or the rank, what is expected:
+// see core::payload_bytes_expected().
 struct RoundPrediction {
-  int64_t payload_bytes = 0;  // one payload
-  int64_t sent_bytes = 0;     // with frame headers, to all peers
-  int64_t dense_bytes = 0;    // 2 (P-1)/P 4 d H, H = min(inner_steps, steps)
-  int64_t rounds = 0;         // of the whole job
-  double times_less = 0;  // dense / sent over all steps, the last round may be short; 0 for P = 1
+  core::Schedule schedule = core::Schedule::kAllGather;  // never kAuto
+  int64_t payload_bytes = 0;                             // one payload
+  bool varies = false;      // with data or rank: then bytes are expected, not exact
+  int64_t sent_bytes = 0;   // with frame headers, to all peers
+  int64_t dense_bytes = 0;  // 2 (P-1)/P 4 d H, H = min(inner_steps, steps)
+  int64_t rounds = 0;       // of the whole job
+  double times_less = 0;    // dense / sent over all steps, the last round may be short; 0 for P = 1
 };
 RoundPrediction predict_round(const v1::TrainJob& job, const core::Layout& layout);
 

@@ -1,24 +1,12 @@
 #include <algorithm>
 
 #include "common/core/payload_size.h"
+#include "common/core/schedule_choice.h"
 #include "common/wire/job_spec.h"
 
 // P workers, d parameters, H steps between rounds.
 
 namespace laconic::wire {
-namespace {
-
-constexpr int64_t kFrameBytesMax = 1 << 20;
-constexpr int64_t kFrameHeaderBytes = 64;
-
-// A message on the wire: a header for each started frame.
-int64_t framed_bytes(int64_t payload_bytes) {
-  const int64_t frames = (payload_bytes + kFrameBytesMax - 1) / kFrameBytesMax;
-  return payload_bytes + std::max<int64_t>(1, frames) * kFrameHeaderBytes;
-}
-
-}  // namespace
-
 RoundPrediction predict_round(const v1::TrainJob& job, const core::Layout& layout) {
   const core::ExchangeSpec exchange = exchange_spec(job);
   const v1::Workers& workers = job.spec().workers();
@@ -29,19 +17,15 @@ RoundPrediction predict_round(const v1::TrainJob& job, const core::Layout& layou
   const int64_t inner_steps = std::clamp<int64_t>(exchange.inner_steps, 1, steps);
 
   RoundPrediction prediction;
-  prediction.payload_bytes = core::payload_bytes_max(exchange.codec, layout);
+  prediction.payload_bytes = core::payload_bytes_expected(exchange.codec, layout);
+  prediction.varies = core::payload_size_varies(exchange.codec, layout);
   prediction.rounds = (steps + inner_steps - 1) / inner_steps;
   // Ring all-reduce: each rank sends P-1 of P shards twice. Multiplied first: exact up to rounding.
   prediction.dense_bytes = 2 * peers * 4 * elements * inner_steps / world_size;
-  if (exchange.codec.kind == core::CodecKind::kNone) {
-    // Reduce-scatter, then all-gather: P-1 messages of one shard each, twice.
-    const int64_t shard_elements = (elements + world_size - 1) / world_size;
-    const core::Layout shard = {{{.name = "shard", .rows = 1, .columns = shard_elements}}};
-    prediction.sent_bytes =
-        2 * peers * framed_bytes(core::payload_bytes_max(exchange.codec, shard));
-  } else {
-    prediction.sent_bytes = peers * framed_bytes(prediction.payload_bytes);
-  }
+  prediction.schedule = core::choose_schedule(exchange.schedule, exchange.codec, layout,
+                                              static_cast<int>(world_size));
+  prediction.sent_bytes = core::sent_bytes_expected(prediction.schedule, exchange.codec, layout,
+                                                    static_cast<int>(world_size));
   if (prediction.sent_bytes > 0) {
     const double dense_in_all = 2.0 * static_cast<double>(peers) * 4 *
                                 static_cast<double>(elements) * static_cast<double>(steps) /

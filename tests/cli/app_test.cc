@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "cli/commands.h"
 #include "tests/cli/sample_job.h"
 #include "tests/cli/scripted_server.h"
 

@@ -69,6 +69,8 @@ bool exact_difference(const core::CodecSpec& spec) {
       return spec.bits == 8 || spec.bits == 4;
     case core::CodecKind::kTopK:
       return spec.bits == 32 || spec.bits == 8;
+    default:
+      break;  // Not in every_spec().
   }
   return false;
 }

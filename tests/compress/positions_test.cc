@@ -168,5 +168,34 @@ TEST(DecodePositionsTest, RefusesBitsBehindTheLastChunk) {
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("behind the last")));
 }
 
+TEST(DecodePositionsTest, RandomBytesGiveDataLossOrAscendingPositions) {
+  core::Random random(6);
+  int decoded = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const auto elements = static_cast<int64_t>(1 + random.below(i % 10 == 0 ? 150'000 : 200));
+    Bytes bytes(random.below(i % 10 == 0 ? 4000 : 30));
+    for (uint8_t& byte : bytes) {
+      byte = static_cast<uint8_t>(random());
+    }
+    const auto section = measure_positions(bytes, elements, elements);
+    if (!section.ok()) {
+      ASSERT_TRUE(absl::IsDataLoss(section.status()));
+      continue;
+    }
+    ASSERT_LE(section->bytes, bytes.size());
+    Positions out(static_cast<size_t>(section->kept));
+    const absl::Status status =
+        decode_positions(std::span(bytes).first(section->bytes), elements, out);
+    if (!status.ok()) {
+      ASSERT_TRUE(absl::IsDataLoss(status));
+      continue;
+    }
+    ++decoded;
+    ASSERT_EQ(encoded(out, elements),
+              Bytes(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(section->bytes)));
+  }
+  EXPECT_GT(decoded, 100);
+}
+
 }  // namespace
 }  // namespace laconic::compress

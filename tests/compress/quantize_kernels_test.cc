@@ -13,8 +13,9 @@
 
 #include "common/compress/codec.h"
 #include "common/compress/levels.h"
-#include "common/compress/simd.h"
 #include "common/compress/squared_norm.h"
+#include "common/compress/value_coder.h"
+#include "tests/compress/each_simd_level.h"
 #include "tests/compress/test_vectors.h"
 #include "tests/testing/status_matchers.h"
 
@@ -144,17 +145,8 @@ TEST(LaneSumsTest, AddsUpSixteenLanesInATree) {
   EXPECT_EQ(one_lane.total(), 0x1p53);
 }
 
-class VectorSetTest : public ::testing::TestWithParam<SimdLevel> {
+class VectorSetTest : public EachSimdLevel {
  protected:
-  void SetUp() override {
-    before_ = simd_level();
-    if (simd_supported() < GetParam()) {
-      GTEST_SKIP() << "NOT TESTED: this machine lacks the instructions of SIMD level "
-                   << static_cast<int>(GetParam());
-    }
-  }
-  void TearDown() override { force_simd_level(before_); }
-
   void use_scalar() { force_simd_level(SimdLevel::kScalar); }
   void use_vectors() { ASSERT_EQ(force_simd_level(GetParam()), GetParam()); }
 
@@ -174,9 +166,6 @@ class VectorSetTest : public ::testing::TestWithParam<SimdLevel> {
     EXPECT_TRUE(same_bits(outcome.added, expected.added));
     EXPECT_TRUE(same_bits(outcome.taken, expected.taken));
   }
-
- private:
-  SimdLevel before_ = SimdLevel::kScalar;
 };
 
 TEST_P(VectorSetTest, MakesTheScalarBytesAtEveryLengthUpToTwoHundred) {
@@ -196,10 +185,10 @@ TEST_P(VectorSetTest, MakesTheScalarBytesAtEveryLengthUpToTwoHundred) {
 
 TEST_P(VectorSetTest, MakesTheScalarBytesForEveryBlockSize) {
   for (const core::CodecSpec& spec : block_specs()) {
-    for (const int64_t length : {65537, 16384, 5000}) {
-      SCOPED_TRACE(absl::StrCat(describe(spec), ", length ", length));
-      expect_same(spec, flat(length), gauss(2, length));
-    }
+    // More than one tile of 4096 values, and more than one block; not a multiple of either.
+    const int64_t length = std::max<int64_t>(5001, spec.block + 17);
+    SCOPED_TRACE(absl::StrCat(describe(spec), ", length ", length));
+    expect_same(spec, flat(length), gauss(2, length));
   }
 }
 
@@ -244,6 +233,37 @@ TEST_P(VectorSetTest, RoundsScalesUpAsTheScalarCodeDoes) {
   }
 }
 
+// The scalar code compares in float64; vectors compare float32 with the threshold rounded down.
+// Here the float32 nearest to the first threshold, which may be above it, is in the group.
+TEST_P(VectorSetTest, SplitsAtThresholdsBetweenTwoFloats) {
+  for (uint64_t seed = 0; seed < 300; ++seed) {
+    Floats in = gauss(seed, 16);
+    for (int step = 0; step < 20; ++step) {
+      LaneSums sums;
+      for (size_t i = 0; i < in.size(); ++i) {
+        sums.add(static_cast<int64_t>(i), std::abs(static_cast<double>(in[i])));
+      }
+      in[3] = static_cast<float>(1.23 * (sums.total() / 16));
+    }
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    expect_same(quantize_blocks(2, 16), flat(16), in, 0.0F);
+  }
+}
+
+// Low 96 and high 2^30: the middle, 2^29 + 48, lies between two float32, and the nearest is above.
+TEST_P(VectorSetTest, ChoosesBetweenLevelsWhoseMiddleIsNoFloat) {
+  Floats in(2001, 96.0F);
+  std::fill(in.begin(), in.begin() + 400, 0x1p30F);
+  in[1000] = 0x1p29F + 64.0F;
+  expect_same(quantize_rows(2), flat(2001), in, 0.0F);
+  ASSERT_OK_AND_ASSIGN(const auto codec, make_codec(quantize_rows(2), flat(2001)));
+  ASSERT_OK_AND_ASSIGN(const Bytes payload, codec->encode(in));
+  Floats out(in.size());
+  ASSERT_OK(codec->decode(payload, out));
+  EXPECT_EQ(out[1000], 0x1p30F);
+  EXPECT_EQ(out[1001], 96.0F);
+}
+
 TEST_P(VectorSetTest, NamesTheFirstElementThatIsNotFinite) {
   constexpr int64_t kElements = 10'000;
   for (const core::CodecSpec& spec :
@@ -251,7 +271,7 @@ TEST_P(VectorSetTest, NamesTheFirstElementThatIsNotFinite) {
         quantize_blocks(1, 64), quantize_rows(8), quantize_rows(4), quantize_rows(2),
         quantize_rows(1)}) {
     ASSERT_OK_AND_ASSIGN(const auto codec, make_codec(spec, flat(kElements)));
-    for (const size_t bad : {0, 17, 63, 64, 4095, 4096, 8191, 9999}) {
+    for (const size_t bad : std::vector<size_t>{0, 17, 63, 64, 4095, 4096, 8191, 9999}) {
       for (const float value :
            {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
             -std::numeric_limits<float>::infinity()}) {
@@ -293,7 +313,7 @@ TEST_P(VectorSetTest, RefusesWhatTheScalarCodeRefuses) {
   for (const core::CodecSpec& spec : specs) {
     ASSERT_OK_AND_ASSIGN(const auto codec, make_codec(spec, layout));
     ASSERT_OK_AND_ASSIGN(const Bytes good, codec->encode(gauss(6, layout.elements())));
-    for (int i = 0; i < 3000; ++i) {
+    for (int i = 0; i < 1000; ++i) {
       Bytes bytes = good;
       for (uint64_t changes = 1 + random.below(3); changes > 0; --changes) {
         bytes[random.below(bytes.size())] = static_cast<uint8_t>(random());
@@ -356,6 +376,68 @@ TEST_P(VectorSetTest, WritesNothingBehindThePayload) {
   }
 }
 
+// No dense codec has log levels, so the coder itself.
+TEST_P(VectorSetTest, MakesTheScalarBytesOfLogLevels) {
+  std::vector<Floats> inputs{gauss(11, 4097), random_bits(12, 3000)};
+  for (int64_t length = 1; length <= 200; ++length) {
+    inputs.push_back(gauss(static_cast<uint64_t>(length), length));
+    for (float& value : inputs.back()) {
+      value += value < 0 ? -0.5F : 0.5F;  // The smallest magnitude is sent, not 0.
+    }
+  }
+  for (const Floats& pattern : awkward_patterns()) {
+    inputs.push_back(repeated(pattern, 300));
+  }
+  for (const Floats& in : inputs) {
+    const auto length = static_cast<int64_t>(in.size());
+    for (const int64_t group : {7, 64, 256}) {
+      SCOPED_TRACE(absl::StrCat("length ", length, ", groups of ", group, ", first ", in[0]));
+      const ValueCoder coder(core::ValueCode::kLog4, even_groups(length, group));
+      Bytes expected(static_cast<size_t>(coder.bytes()));
+      use_scalar();
+      ASSERT_TRUE(coder.encode(in, std::span(expected)));
+      const Floats other = gauss(13, length);
+      Floats expected_sum = other;
+      ASSERT_OK(coder.decode_add(expected, -1.0F, expected_sum));
+      use_vectors();
+      Bytes payload(expected.size());
+      ASSERT_TRUE(coder.encode(in, std::span(payload)));
+      ASSERT_EQ(payload, expected);
+      Floats sum = other;
+      ASSERT_OK(coder.decode_add(payload, -1.0F, sum));
+      ASSERT_TRUE(same_bits(sum, expected_sum));
+    }
+  }
+}
+
+TEST_P(VectorSetTest, EveryLogCodeDecodesToItsScalarValue) {
+  const ValueCoder coder(core::ValueCode::kLog4, even_groups(16, 16));
+  const Bytes payload{0x80, 0x3F, 0x80, 0x41, 0x10, 0x32, 0x54, 0x76, 0x98, 0xBA, 0xDC, 0xFE};
+  Floats expected(16);
+  use_scalar();
+  ASSERT_OK(coder.decode(payload, expected));
+  use_vectors();
+  Floats out(16);
+  ASSERT_OK(coder.decode(payload, out));
+  EXPECT_TRUE(same_bits(out, expected));
+  EXPECT_EQ(out[7], 16.0F);
+  EXPECT_EQ(out[15], -16.0F);
+}
+
+TEST_P(VectorSetTest, RefusesLogScalesOutOfRange) {
+  const ValueCoder coder(core::ValueCode::kLog4, even_groups(16, 16));
+  use_vectors();
+  for (const Bytes& scales : {Bytes{0x80, 0x41, 0x80, 0x3F},     // 16, 1
+                              Bytes{0x80, 0x3F, 0x80, 0x7F},     // infinite
+                              Bytes{0x80, 0x3F, 0x80, 0x49}}) {  // more than 256 times as large
+    Bytes payload = scales;
+    payload.resize(static_cast<size_t>(coder.bytes()));
+    Floats out(16);
+    EXPECT_THAT(coder.decode(payload, out),
+                StatusIs(absl::StatusCode::kDataLoss, HasSubstr("out of range")));
+  }
+}
+
 TEST_P(VectorSetTest, SumsSquaresToTheScalarBits) {
   for (const int64_t length : {0, 1, 15, 16, 17, 1000, 4097}) {
     const Floats values = gauss(10, length);
@@ -367,10 +449,7 @@ TEST_P(VectorSetTest, SumsSquaresToTheScalarBits) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Levels, VectorSetTest,
-                         ::testing::Values(SimdLevel::kAvx2, SimdLevel::kAvx512),
-                         [](const auto& level) {
-                           return level.param == SimdLevel::kAvx2 ? "Avx2" : "Avx512";
-                         });
+                         ::testing::Values(SimdLevel::kAvx2, SimdLevel::kAvx512), level_name);
 
 }  // namespace
 }  // namespace laconic::compress

@@ -98,7 +98,8 @@ class SelectorTest : public EachSimdLevel {
  protected:
   void expect_exact(const Floats& in, int64_t k) {
     selector_.select_exact({.a = in}, k);
-    const Positions expected = select_top_k(in, k);
+    // Sorting is faster than the specification's counters for short vectors.
+    const Positions expected = in.size() <= 300 ? sorted_top_k(in, k) : select_top_k(in, k);
     expect_selected(selector_, in, expected);
     uint32_t smallest = kMagnitudeMask;
     for (const uint32_t at : expected) {

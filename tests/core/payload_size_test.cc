@@ -69,6 +69,45 @@ TEST(KeptElementsTest, RoundsToNearestAndKeepsAtLeastOne) {
   EXPECT_EQ(kept_elements(0.01, 421'642), 4'216);
 }
 
+TEST(KeptElementsMaxTest, IsAQuarterMoreFromOneChunkOn) {
+  EXPECT_EQ(kept_elements_max(0.01, 65'535), 655);
+  EXPECT_EQ(kept_elements_max(0.01, 65'536), 655 + 163);
+  EXPECT_EQ(kept_elements_max(0.00001, 65'536), 1);
+  EXPECT_EQ(kept_elements_max(0.5, 65'536), 32'768 + 8'192);
+  EXPECT_EQ(kept_elements_max(1, 65'536), 65'536);
+}
+
+TEST(TopKBytesTest, ExpectedIsTheExactSelectionAndAllAreWithinTheMaximum) {
+  for (const int64_t elements : {1000, 65'535, 65'536, 200'000, 5'000'000}) {
+    const CodecSpec spec{.kind = CodecKind::kTopK, .bits = 4, .density = 0.01};
+    const int64_t kept = kept_elements(spec.density, elements);
+    const auto bytes = [&](int64_t k) {
+      return bytes_for_bits(position_bits_max(elements, k)) +
+             top_k_value_bytes(ValueCode::kLog4, k);
+    };
+    EXPECT_EQ(payload_bytes_expected(spec, flat(elements)), bytes(kept));
+    for (int64_t k = 0; k <= kept_elements_max(spec.density, elements); k += 1 + kept / 50) {
+      EXPECT_LE(bytes(k), payload_bytes_max(spec, flat(elements))) << k << " of " << elements;
+    }
+  }
+}
+
+TEST(TopKValueBytesTest, CountsGroupsOfTwoHundredFiftySix) {
+  EXPECT_EQ(top_k_value_bytes(ValueCode::kLog4, 0), 0);
+  EXPECT_EQ(top_k_value_bytes(ValueCode::kLog4, 256), 4 + 128);
+  EXPECT_EQ(top_k_value_bytes(ValueCode::kLog4, 257), 2 * 4 + 129);
+  EXPECT_EQ(top_k_value_bytes(ValueCode::kFloat32, 257), 4 * 257);
+}
+
+// That payload_bytes_max() is the largest of all counts rests on this.
+TEST(ChunkCodeTest, BitsDoNotShrinkWithTheCount) {
+  for (const int64_t n : {1, 2, 17, 251, 4096, 65'535, 65'536}) {
+    for (int64_t c = 0; c < n; ++c) {
+      ASSERT_LE(chunk_code(n, c).bits, chunk_code(n, c + 1).bits) << c << " of " << n;
+    }
+  }
+}
+
 TEST(ChunkCodeTest, EmptyChunkTakesNoBits) {
   EXPECT_EQ(chunk_code(kTopKChunk, 0).bits, 0);
 }

@@ -14,10 +14,31 @@ namespace {
 
 constexpr int64_t kShortMax = 300;
 constexpr int64_t kLowMax = 65'536;
+constexpr uint8_t kLong = 7;
 constexpr size_t kCodecsKept = 64;
 
+// every_spec() and the kinds that it leaves out.
+std::vector<core::CodecSpec> all_specs() {
+  using core::CodecKind;
+  std::vector<core::CodecSpec> specs = compress::every_spec();
+  for (const bool scaled : {false, true}) {
+    specs.push_back({.kind = CodecKind::kRandK, .density = 0.1, .scaled = scaled});
+    specs.push_back({.kind = CodecKind::kPermK, .scaled = scaled, .rank = 1, .world_size = 3});
+  }
+  for (const int bits : {32, 8, 4, 2}) {
+    specs.push_back(
+        {.kind = CodecKind::kChunkedTopK, .bits = bits, .chunk = 4096, .per_chunk = 64});
+    specs.push_back({.kind = CodecKind::kChunkedTopK, .bits = bits, .chunk = 64, .per_chunk = 3});
+  }
+  for (const int bits : {8, 4}) {
+    specs.push_back({.kind = CodecKind::kQuantize, .bits = bits, .block = 64, .stochastic = true});
+  }
+  specs.push_back({.kind = CodecKind::kNatural});
+  return specs;
+}
+
 const std::vector<core::CodecSpec>& specs() {
-  static const auto* const kSpecs = new std::vector<core::CodecSpec>(compress::every_spec());
+  static const auto* const kSpecs = new std::vector<core::CodecSpec>(all_specs());
   return *kSpecs;
 }
 
@@ -40,10 +61,11 @@ CodecChoice take_choice(Input& input) {
   choice.spec = input.take_byte() % specs().size();
   const int size_class = input.take_byte();
   const auto number = static_cast<int64_t>(input.take(2));
-  if (size_class % 2 == 0) {
+  // Long vectors are slow, and most of what can go wrong does so in short ones.
+  if (size_class % 8 != kLong) {
     choice.elements = 1 + number % kShortMax;
   } else {
-    choice.elements = 1 + number + ((size_class & 2) != 0 ? kFuzzElementsMax - kLowMax : 0);
+    choice.elements = 1 + number + ((size_class & 8) != 0 ? kFuzzElementsMax - kLowMax : 0);
   }
   choice.columns = 1 + input.take_byte();
   return choice;
@@ -53,11 +75,15 @@ std::vector<uint8_t> choice_bytes(const CodecChoice& choice) {
   int64_t number = choice.elements - 1;
   uint8_t size_class = 0;
   if (choice.elements > kShortMax) {
-    size_class = choice.elements > kLowMax ? 3 : 1;
+    size_class = choice.elements > kLowMax ? kLong | 8 : kLong;
     number -= choice.elements > kLowMax ? kFuzzElementsMax - kLowMax : 0;
   }
   return {static_cast<uint8_t>(choice.spec), size_class, static_cast<uint8_t>(number),
           static_cast<uint8_t>(number >> 8), static_cast<uint8_t>(choice.columns - 1)};
+}
+
+size_t spec_count() {
+  return specs().size();
 }
 
 const core::CodecSpec& spec_of(const CodecChoice& choice) {

@@ -2,17 +2,16 @@
 // all_gather); byte 1: elements; then frames, each
 //
 //   flags   1: from rank 2, else from rank 1    2: an edit follows    4: the checksum is wrong
-//           8: nothing follows from this rank   16: the payload is 32 times as long, of one byte
-//   place   bits 0..1: kind - 1    bits 2..3: operation    bit 4: lane
+//           8: nothing follows on this lane   16: the payload is 32 times as long, of one byte
+//           32: on lane 1, else on lane 0
+//   place   bits 0..1: kind - 1    bits 2..3: operation
 //   length  2 bytes
 //   edit    where flag 2 is set: a byte that names a field of the header, 8 bytes of its value; the
 //           highest bit of the first says that one more edit follows
 //   payload
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <memory>
-#include <span>
 #include <utility>
 #include <vector>
 
@@ -33,7 +32,6 @@ using collective::PeerQueues;
 
 constexpr int kWorld = 3;
 constexpr int kLanes = 2;
-constexpr int kLaneSequenceField = 127;
 constexpr uint64_t kGeneration = 7;
 constexpr collective::OpTag kTag = {.round = 3, .previous_digest = 5};
 constexpr int64_t kPayloadBytesMax = 3 << 20;  // Three tiles.
@@ -70,11 +68,7 @@ struct Edit {
 
 void apply(const Edit& edit, FrameHeader& header) {
   const uint64_t value = edit.value;
-  if (edit.field == kLaneSequenceField) {
-    header.lane_sequence = static_cast<uint16_t>(value);
-    return;
-  }
-  switch (edit.field % 10) {
+  switch (edit.field % 11) {
     case 0:
       header.generation = value;
       break;
@@ -102,19 +96,22 @@ void apply(const Edit& edit, FrameHeader& header) {
     case 8:
       header.payload_bytes = static_cast<uint32_t>(value);
       break;
+    case 9:
+      header.lane_sequence = static_cast<uint16_t>(value);
+      break;
     default:
       header.payload_crc32c = static_cast<uint32_t>(value);
       break;
   }
 }
 
-// sent: [kWorld] frames of each rank so far.
-void deliver_frame(Input& input, PeerQueues& queues, std::span<uint16_t> sent) {
+// numbers: of the last frame of each rank, counted as its sender does.
+void deliver_frame(Input& input, std::array<uint16_t, kWorld>& numbers, PeerQueues& queues) {
   const uint8_t flags = input.take_byte();
   const uint8_t place = input.take_byte();
   size_t length = input.take(2);
   const int from = (flags & 1) != 0 ? 2 : 1;
-  const int lane = place / 16 % kLanes;
+  const collective::PeerLane lane = {.rank = from, .lane = (flags & 32) != 0 ? 1 : 0};
   std::vector<Edit> edits;
   for (bool more = (flags & 2) != 0; more;) {
     const uint8_t field = input.take_byte();
@@ -131,7 +128,7 @@ void deliver_frame(Input& input, PeerQueues& queues, std::span<uint16_t> sent) {
   }
   FrameHeader header;
   header.kind = static_cast<collective::FrameKind>(1 + place % 4);
-  header.lane_sequence = ++sent[static_cast<size_t>(from)];
+  header.lane_sequence = ++numbers[static_cast<size_t>(from)];
   header.generation = kGeneration;
   header.op_sequence = place / 4 % 4;
   header.round = kTag.round;
@@ -146,12 +143,12 @@ void deliver_frame(Input& input, PeerQueues& queues, std::span<uint16_t> sent) {
   // A stream hands on what decode_frame_header() accepts, or its error.
   auto read = collective::decode_frame_header(collective::encode_frame_header(header));
   if (read.ok()) {
-    queues.deliver({from, lane}, Frame{*read, collective::Payload(std::move(payload))});
+    queues.deliver(lane, Frame{*read, collective::Payload(std::move(payload))});
   } else {
-    queues.deliver({from, lane}, read.status());
+    queues.deliver(lane, read.status());
   }
-  for (int ended = 0; (flags & 8) != 0 && ended < kLanes; ++ended) {
-    queues.incoming_ended({from, ended});
+  if ((flags & 8) != 0) {
+    queues.incoming_ended(lane);
   }
 }
 
@@ -187,9 +184,9 @@ bool communicator(Bytes bytes) {
   const uint8_t operations = input.take_byte();
   const size_t elements = input.take_byte();
   PeerQueues queues(/*rank=*/0, kWorld, kLanes);
-  std::array<uint16_t, kWorld> sent{};
+  std::array<uint16_t, kWorld> numbers{};
   for (int i = 0; i < kFramesMax && !input.empty(); ++i) {
-    deliver_frame(input, queues, sent);
+    deliver_frame(input, numbers, queues);
   }
   QueuedTransport transport(queues);
   // All that will ever come is there already.

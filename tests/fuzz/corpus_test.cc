@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "tests/compress/test_vectors.h"
 #include "tests/fuzz/checks.h"
 #include "tests/fuzz/codec_input.h"
 #include "tests/fuzz/targets.h"
@@ -73,7 +72,7 @@ TEST(FuzzChecksDeathTest, BrokenRuleAborts) {
 }
 
 TEST(CodecInputTest, ChoiceSurvivesItsBytes) {
-  const size_t last = compress::every_spec().size() - 1;
+  const size_t last = spec_count() - 1;
   for (const int64_t elements : {1, 300, 301, 65'536, 65'537, 70'000}) {
     const std::vector<uint8_t> bytes =
         choice_bytes({.spec = last, .elements = elements, .columns = 256});

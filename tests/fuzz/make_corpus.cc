@@ -18,7 +18,9 @@
 #include "common/collective/frame.h"
 #include "common/compress/codec.h"
 #include "common/compress/positions.h"
+#include "common/core/bits.h"
 #include "common/core/crc32c.h"
+#include "common/core/payload_size.h"
 #include "tests/compress/test_vectors.h"
 #include "tests/fuzz/checks.h"
 #include "tests/fuzz/codec_input.h"
@@ -72,7 +74,7 @@ void add_codec_seed(const Corpus& corpus, const CodecChoice& choice) {
 }
 
 void add_codecs(const Corpus& corpus) {
-  const size_t specs = compress::every_spec().size();
+  const size_t specs = spec_count();
   for (size_t spec = 0; spec < specs; ++spec) {
     add_codec_seed(corpus, {.spec = spec, .elements = 41, .columns = 7});
     const bool small = spec_of({.spec = spec}).kind == core::CodecKind::kTopK &&
@@ -103,7 +105,10 @@ void add_positions(const Corpus& corpus) {
     Seed seed;
     append_number(seed, static_cast<uint64_t>(row.elements - 1), 3);
     append_number(seed, positions.size() - 1, 2);
-    compress::encode_positions(positions, row.elements, seed);
+    std::vector<uint8_t> section(static_cast<size_t>(core::bytes_for_bits(
+        core::position_bits_max(row.elements, static_cast<int64_t>(positions.size())))));
+    section.resize(compress::encode_positions(positions, row.elements, section));
+    append(seed, section);
     corpus.add("positions", absl::StrCat("of_", row.elements), seed);
   }
 }

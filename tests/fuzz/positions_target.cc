@@ -2,6 +2,8 @@
 #include <vector>
 
 #include "common/compress/positions.h"
+#include "common/core/bits.h"
+#include "common/core/payload_size.h"
 #include "tests/fuzz/checks.h"
 #include "tests/fuzz/input.h"
 #include "tests/fuzz/targets.h"
@@ -16,16 +18,20 @@ constexpr int64_t kElementsMax = 4 * 65'536;  // Four chunks.
 bool positions(Bytes bytes) {
   Input input(bytes);
   const int64_t elements = 1 + static_cast<int64_t>(input.take(3)) % kElementsMax;
-  const int64_t kept = 1 + static_cast<int64_t>(input.take(2)) % elements;
+  const int64_t kept_max = 1 + static_cast<int64_t>(input.take(2)) % elements;
   const Bytes rest = input.rest();
   // A buffer of exactly this size, so that the sanitizer sees a read behind it.
-  const std::vector<uint8_t> section(rest.begin(), rest.end());
-  const absl::Status size = compress::check_positions_size(section, elements, kept);
-  check_data_loss_or_ok(size, "check_positions_size");
-  if (!size.ok()) {
+  const std::vector<uint8_t> payload(rest.begin(), rest.end());
+  const auto measured = compress::measure_positions(payload, elements, kept_max);
+  check_data_loss_or_ok(measured.status(), "measure_positions");
+  if (!measured.ok()) {
     return false;
   }
-  std::vector<uint32_t> found(static_cast<size_t>(kept));
+  check(measured->kept <= kept_max, "a section holds no more than it may");
+  check(measured->bytes <= payload.size(), "a section ends within its payload");
+  const std::vector<uint8_t> section(rest.begin(),
+                                     rest.begin() + static_cast<std::ptrdiff_t>(measured->bytes));
+  std::vector<uint32_t> found(static_cast<size_t>(measured->kept));
   const absl::Status status = compress::decode_positions(section, elements, found);
   check_data_loss_or_ok(status, "decode_positions");
   if (!status.ok()) {
@@ -33,9 +39,10 @@ bool positions(Bytes bytes) {
   }
   check(std::ranges::adjacent_find(found, std::ranges::greater_equal()) == found.end(),
         "positions ascend strictly");
-  check(found.back() < elements, "positions are within the vector");
-  std::vector<uint8_t> again;
-  compress::encode_positions(found, elements, again);
+  check(found.empty() || found.back() < elements, "positions are within the vector");
+  const int64_t bits = core::position_bits_max(elements, measured->kept);
+  std::vector<uint8_t> again(static_cast<size_t>(core::bytes_for_bits(bits)));
+  again.resize(compress::encode_positions(found, elements, again));
   check(again == section, "positions have one code only");
   return true;
 }

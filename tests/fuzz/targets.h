@@ -21,7 +21,8 @@ bool codec_decode(Bytes input);
 // Numbers through two rounds of encode_sum, at every SIMD level. Input: the choice, a byte each for
 // decay and shift, then float32 values, repeated as often as the vector needs.
 bool codec_encode(Bytes input);
-// A section of positions. Input: 3 bytes of elements, 2 bytes of kept, then the section.
+// A section of positions. Input: 3 bytes of elements, 2 bytes of kept at most, then the
+// section.
 bool positions(Bytes input);
 // A frame. Input: a byte, odd: the checksum is made right; then header and payload.
 bool frame(Bytes input);

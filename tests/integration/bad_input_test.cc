@@ -2,7 +2,11 @@
 // job with the reason; never in a hang.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "tests/integration/cluster.h"
 
@@ -66,6 +70,40 @@ TEST_F(BadInputTest, MissingJobFileAndDirectoryAreUsageErrors) {
     EXPECT_EQ(ended.exit_code, 2);
     EXPECT_THAT(ended.err, HasSubstr(path));
   }
+}
+
+// A port that nobody listens on, and that nobody else gets while this object lives.
+class ClosedPort {
+ public:
+  ClosedPort() : socket_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    address_.sin_family = AF_INET;
+    address_.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address_;
+    EXPECT_EQ(bind(socket_, reinterpret_cast<sockaddr*>(&address_), size), 0);
+    EXPECT_EQ(getsockname(socket_, reinterpret_cast<sockaddr*>(&address_), &size), 0);
+  }
+  ~ClosedPort() { close(socket_); }
+  ClosedPort(const ClosedPort&) = delete;
+  ClosedPort& operator=(const ClosedPort&) = delete;
+
+  std::string address() const { return absl::StrCat("127.0.0.1:", ntohs(address_.sin_port)); }
+
+ private:
+  const int socket_;
+  sockaddr_in address_{};
+};
+
+TEST_F(BadInputTest, ServerThatIsNotThereIsNamedWithTheRemedy) {
+  const ClosedPort port;
+  const std::filesystem::path file = directory_.path() / "job.yaml";
+  testing::write_file(file, yaml());
+  const testing::Ended ended = testing::run_program(
+      {binary("laconic"), "--server", port.address(), "--timeout", "2s", "submit", "-f", file});
+  EXPECT_EQ(ended.exit_code, 8);
+  EXPECT_EQ(ended.out, "");
+  EXPECT_THAT(ended.err, HasSubstr("cannot reach laconic-server at " + port.address()));
+  EXPECT_THAT(ended.err, HasSubstr("start laconic-server"));
+  EXPECT_THAT(ended.err, HasSubstr("--server"));
 }
 
 TEST_F(BadInputTest, MissingDataFileFailsTheJobAndIsNamed) {

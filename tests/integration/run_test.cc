@@ -142,6 +142,18 @@ TEST_F(RunTest, TwiceInTheSameDirectoryGivesTheSameModel) {
   EXPECT_TRUE(testing::read_file(out() + "/model.safetensors") == first);
 }
 
+TEST_F(RunTest, OutDirectoryMayHaveSpacesInItsPath) {
+  const std::filesystem::path out = directory_.path() / "my runs" / " first one ";
+  const testing::Ended ended =
+      testing::run_program({binary("laconic"), "run", "-f", job_file({}), "--out", out.string()},
+                           absl::Seconds(120), {{kMarkName, mark_}});
+  ASSERT_EQ(ended.exit_code, 0) << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr((out / "report.html").string()));
+  for (const char* name : {"model.safetensors", "report.html", "report.json"}) {
+    EXPECT_TRUE(std::filesystem::exists(out / name)) << name;
+  }
+}
+
 TEST_F(RunTest, ProgressGoesToStandardErrorAndTheSummaryToStandardOutput) {
   const testing::Ended ended = run({});
   EXPECT_THAT(ended.err, HasSubstr("sent "));

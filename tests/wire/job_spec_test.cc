@@ -173,11 +173,18 @@ TEST(CheckJobTest, NamesWhatIsWrongWithTrainingAndExchange) {
          compressor->set_error_feedback(true);
        },
        "spec.exchange.compressor.error_feedback is true with a codec that loses nothing; allowed: "
-       "true with quantize or top_k\n"},
+       "true with a lossy codec\n"},
       {[](auto& j) {
          j.mutable_spec()->mutable_exchange()->mutable_round_deadline()->set_nanos(5);
        },
        "spec.exchange.round_deadline is 5e-09s; allowed: 1s..24h\n"},
+      {[](v1::TrainJob& j) { j.mutable_spec()->mutable_exchange()->set_schedule(v1::RING); },
+       "spec.exchange.schedule is RING with a codec, which would lose again at every hop; allowed: "
+       "AUTO, ALL_GATHER, SHARDED, STAR or TREE, or RING with compressor none\n"},
+      {[](v1::TrainJob& j) {
+         j.mutable_spec()->mutable_exchange()->set_schedule(static_cast<v1::ExchangeSchedule>(9));
+       },
+       "spec.exchange.schedule is 9; allowed: AUTO, ALL_GATHER, SHARDED, RING, STAR or TREE\n"},
   });
 }
 
@@ -222,6 +229,7 @@ TEST(WithDefaultsTest, FillsInWhatTheProtoPromises) {
   EXPECT_EQ(job.spec().workers().threads_per_rank(), 1);
   EXPECT_TRUE(job.spec().data().shared().has_iid());
   EXPECT_EQ(job.spec().exchange().round_deadline().seconds(), 60);
+  EXPECT_EQ(job.spec().exchange().schedule(), v1::AUTO);
 }
 
 TEST(WithDefaultsTest, KeepsWhatTheJobSays) {
@@ -245,7 +253,8 @@ TEST(ExchangeSpecTest, TurnsErrorFeedbackOnForLossyCodecsOnly) {
   EXPECT_EQ(lossy.method, core::Method::kLocal);
   EXPECT_EQ(lossy.inner_steps, 32);
   EXPECT_EQ(lossy.codec,
-            (core::CodecSpec{.kind = core::CodecKind::kQuantize, .bits = 1, .rows = true}));
+            (core::CodecSpec{
+                .kind = core::CodecKind::kQuantize, .bits = 1, .rows = true, .world_size = 4}));
   EXPECT_TRUE(lossy.error_feedback);
   EXPECT_EQ(lossy.residual_decay, 0.9);
 
@@ -303,6 +312,19 @@ TEST(ModelLayoutTest, KnowsNothingOfATorchScriptFile) {
               StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("TorchScript")));
   EXPECT_THAT(model_layout(v1::Model(), {}),
               StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("spec.model")));
+}
+
+TEST(ExchangeSpecTest, TakesTheScheduleThatTheJobNames) {
+  v1::TrainJob job = valid_job();
+  EXPECT_EQ(exchange_spec(job).schedule, core::Schedule::kAuto);
+  const std::vector<std::pair<v1::ExchangeSchedule, core::Schedule>> names = {
+      {v1::AUTO, core::Schedule::kAuto},       {v1::ALL_GATHER, core::Schedule::kAllGather},
+      {v1::SHARDED, core::Schedule::kSharded}, {v1::RING, core::Schedule::kRing},
+      {v1::STAR, core::Schedule::kStar},       {v1::TREE, core::Schedule::kTree}};
+  for (const auto& [name, schedule] : names) {
+    job.mutable_spec()->mutable_exchange()->set_schedule(name);
+    EXPECT_EQ(exchange_spec(job).schedule, schedule);
+  }
 }
 
 }  // namespace

@@ -21,6 +21,7 @@ core::Layout vector_of(int64_t elements) {
 TEST(PredictRoundTest, CountsPayloadAndHeadersToEveryPeer) {
   v1::TrainJob job = local_job(4);
   job.mutable_spec()->mutable_exchange()->mutable_compressor()->mutable_quantize()->set_bits(8);
+  job.mutable_spec()->mutable_exchange()->set_schedule(v1::ALL_GATHER);
   const core::Layout layout = vector_of(3'000'000);
   const int64_t payload = core::payload_bytes_max(exchange_spec(job).codec, layout);
   ASSERT_GT(payload, 2 << 20);
@@ -34,11 +35,33 @@ TEST(PredictRoundTest, CountsPayloadAndHeadersToEveryPeer) {
                    2.0 * 3 * 4 * 3'000'000 * 700 / 4 / static_cast<double>(22 * round.sent_bytes));
 }
 
+// A reused threshold may let through a quarter more or less.
+TEST(PredictRoundTest, CountsWhatTopKKeepsWhenItsSelectionIsExact) {
+  v1::TrainJob job = local_job(2);
+  job.mutable_spec()->mutable_exchange()->mutable_compressor()->mutable_top_k()->set_density(0.01);
+  const core::Layout layout = vector_of(3'000'000);
+  const core::CodecSpec codec = exchange_spec(job).codec;
+  const RoundPrediction round = predict_round(job, layout);
+  EXPECT_EQ(round.payload_bytes, core::payload_bytes_expected(codec, layout));
+  EXPECT_LT(round.payload_bytes, core::payload_bytes_max(codec, layout));
+}
+
 TEST(PredictRoundTest, SendsFloat32ShardsTwiceWithoutACodec) {
   const v1::TrainJob job = local_job(4);
   const RoundPrediction round = predict_round(job, vector_of(1'001));
   const int64_t shard = core::payload_bytes_max({.kind = core::CodecKind::kNone}, vector_of(251));
   EXPECT_EQ(round.sent_bytes, 2 * 3 * (shard + 64));
+}
+
+TEST(PredictRoundTest, FollowsTheScheduleThatIsChosen) {
+  v1::TrainJob job = local_job(4);
+  job.mutable_spec()->mutable_exchange()->mutable_compressor()->mutable_quantize()->set_bits(8);
+  const core::Layout layout = vector_of(3'000'000);
+  const RoundPrediction round = predict_round(job, layout);
+  EXPECT_EQ(round.schedule, core::Schedule::kSharded);
+  EXPECT_NEAR(static_cast<double>(round.sent_bytes), 1.5 * static_cast<double>(round.payload_bytes),
+              0.01 * static_cast<double>(round.payload_bytes));
+  EXPECT_EQ(predict_round(job, vector_of(1000)).schedule, core::Schedule::kAllGather);
 }
 
 TEST(PredictRoundTest, CountsAStartedRoundAsARound) {

@@ -1,0 +1,19 @@
+// The compressor of a job file: its checks, its defaults, and what it means to the codecs.
+#pragma once
+
+#include "common/core/codec_spec.h"
+#include "common/wire/job_checker.h"
+#include "laconic/v1/job.pb.h"
+
+namespace laconic::wire {
+
+// Reports everything wrong with `compressor`.
+void check_compressor(Checker& checker, const v1::Compressor& compressor);
+
+// Fills in every unset field that has a default. local: the method is local, else dense.
+void fill_compressor(v1::Compressor& compressor, bool local);
+
+// The codec of a compressor with its defaults filled in; rank and world_size are not.
+core::CodecSpec codec_spec(const v1::Compressor& compressor);
+
+}  // namespace laconic::wire

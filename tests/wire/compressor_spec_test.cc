@@ -1,0 +1,167 @@
+// The codecs beside quantize and top-k, from the job file to core::CodecSpec.
+#include "common/wire/compressor_spec.h"
+
+#include <google/protobuf/text_format.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "common/core/payload_size.h"
+#include "common/wire/job_spec.h"
+
+namespace laconic::wire {
+namespace {
+
+v1::TrainJob job_with(const std::string& compressor) {
+  v1::TrainJob job;
+  job.mutable_spec()->mutable_workers()->set_count(3);
+  job.mutable_spec()->mutable_train()->set_steps(10);
+  job.mutable_spec()->mutable_exchange()->mutable_dense();
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(
+      compressor, job.mutable_spec()->mutable_exchange()->mutable_compressor()))
+      << compressor;
+  return job;
+}
+
+core::ExchangeSpec spec_of(const std::string& compressor) {
+  return exchange_spec(job_with(compressor));
+}
+
+// What check_compressor() says, a line each.
+std::string complaints(const std::string& compressor) {
+  Checker checker;
+  check_compressor(checker, job_with(compressor).spec().exchange().compressor());
+  std::string text;
+  for (const Violation& violation : checker.take()) {
+    text += violation.path.substr(std::string("spec.exchange.compressor.").size()) + " " +
+            violation.description + "\n";
+  }
+  return text;
+}
+
+RoundPrediction predicted(const std::string& compressor, int64_t elements) {
+  return predict_round(job_with(compressor), {.tensors = {{"w", 1, elements}}});
+}
+
+TEST(RandomCodecSpecTest, ScalesExactlyWithoutErrorFeedback) {
+  for (const std::string codec : {"rand_k {density: 0.1 ", "perm_k {"}) {
+    const core::ExchangeSpec plain = spec_of(codec + "}");
+    EXPECT_TRUE(plain.error_feedback);
+    EXPECT_FALSE(plain.codec.scaled);
+    EXPECT_EQ(plain.codec.world_size, 3);
+    const core::ExchangeSpec without = spec_of(codec + "} error_feedback: false");
+    EXPECT_TRUE(without.codec.scaled);
+    const core::ExchangeSpec scaled = spec_of(codec + "scaled: true}");
+    EXPECT_TRUE(scaled.codec.scaled);
+    EXPECT_FALSE(scaled.error_feedback);
+    EXPECT_EQ(complaints(codec + "}"), "");
+    EXPECT_EQ(complaints(codec + "scaled: true} error_feedback: true"),
+              "error_feedback is true with scaled values, on which it diverges; allowed: true with "
+              "scaled: false\n");
+  }
+}
+
+TEST(RandomCodecSpecTest, RefusesDensitiesOutsideZeroToHalf) {
+  EXPECT_EQ(complaints("rand_k {density: 0.6}"),
+            "rand_k.density is 0.6; allowed: greater than 0, at most 0.5\n");
+  EXPECT_NE(complaints("rand_k {}"), "");
+}
+
+TEST(RandomCodecSpecTest, PredictsTheBytesOfARound) {
+  const RoundPrediction rand_k = predicted("rand_k {density: 0.1}", 1000);
+  EXPECT_EQ(rand_k.payload_bytes, 8 + 4 * 100);
+  EXPECT_EQ(rand_k.sent_bytes, 2 * (rand_k.payload_bytes + 64));
+  EXPECT_FALSE(rand_k.varies);
+  const RoundPrediction perm_k = predicted("perm_k {}", 1000);
+  EXPECT_EQ(perm_k.payload_bytes, 12 + 4 * 334);
+  EXPECT_TRUE(perm_k.varies);
+  EXPECT_FALSE(predicted("perm_k {}", 999).varies);
+}
+
+TEST(ChunkedTopKSpecTest, HasTheShapeOfSparseLoCoByDefault) {
+  const core::CodecSpec codec = spec_of("chunked_top_k {}").codec;
+  EXPECT_EQ(codec.kind, core::CodecKind::kChunkedTopK);
+  EXPECT_EQ(codec.per_chunk, 64);
+  EXPECT_EQ(codec.chunk, 4096);
+  EXPECT_EQ(codec.bits, 2);
+  EXPECT_TRUE(spec_of("chunked_top_k {}").error_feedback);
+  // 8 position bits and 2 value bits for 64 elements, and two scales.
+  EXPECT_EQ(predicted("chunked_top_k {}", 4096).payload_bytes, 64 + 16 + 4);
+  EXPECT_FALSE(predicted("chunked_top_k {}", 4096).varies);
+}
+
+TEST(ChunkedTopKSpecTest, RefusesWrongChunksCountsAndBits) {
+  EXPECT_EQ(complaints("chunked_top_k {}"), "");
+  EXPECT_EQ(complaints("chunked_top_k {chunk: 100}"),
+            "chunked_top_k.chunk is 100; allowed: a power of two in 64..65536\n");
+  EXPECT_EQ(complaints("chunked_top_k {chunk: 64 value_bits: 3}"),
+            "chunked_top_k.kept is 64; allowed: 1..16\n"
+            "chunked_top_k.value_bits is 3; allowed: 32, 8, 4 or 2\n");
+}
+
+TEST(RandomRoundingSpecTest, NeedsNoErrorFeedbackAndMayHaveIt) {
+  const core::ExchangeSpec natural = spec_of("natural {}");
+  EXPECT_EQ(natural.codec.kind, core::CodecKind::kNatural);
+  EXPECT_FALSE(natural.error_feedback);
+  EXPECT_EQ(predicted("natural {}", 1000).payload_bytes, 1125);
+  const core::ExchangeSpec quantize = spec_of("quantize {bits: 4 stochastic: true}");
+  EXPECT_TRUE(quantize.codec.stochastic);
+  EXPECT_FALSE(quantize.error_feedback);
+  EXPECT_TRUE(spec_of("natural {} error_feedback: true").error_feedback);
+  EXPECT_EQ(complaints("natural {} error_feedback: true"), "");
+}
+
+TEST(RandomRoundingSpecTest, RefusesStochasticRoundingInFewerThanFourBits) {
+  EXPECT_EQ(complaints("quantize {bits: 2 stochastic: true}"),
+            "quantize.stochastic is true with 2 bits; allowed: true with 8 or 4 bits\n");
+}
+
+TEST(ExponentialSpecTest, TakesFourThreeOrTwoBits) {
+  const core::CodecSpec codec = spec_of("quantize {bits: 3 exponential {}}").codec;
+  EXPECT_EQ(codec.kind, core::CodecKind::kExponential);
+  EXPECT_EQ(codec.bits, 3);
+  EXPECT_TRUE(spec_of("quantize {bits: 3 exponential {}}").error_feedback);
+  EXPECT_EQ(predicted("quantize {bits: 3 exponential {}}", 1000).payload_bytes, 4 * 2 + 375);
+  EXPECT_EQ(complaints("quantize {bits: 3 exponential {}}"), "");
+  EXPECT_EQ(complaints("quantize {bits: 8 exponential {}}"),
+            "quantize.bits is 8; allowed: 4, 3 or 2 with exponential\n");
+  EXPECT_EQ(complaints("quantize {bits: 4 exponential {} stochastic: true}"),
+            "quantize.stochastic is true with exponential; allowed: true with block or rows\n");
+}
+
+TEST(LowRankSpecTest, SendsTwoThinMatricesForOne) {
+  const core::CodecSpec codec = spec_of("low_rank {rank: 4}").codec;
+  EXPECT_EQ(codec.kind, core::CodecKind::kLowRank);
+  EXPECT_EQ(codec.factors, 4);
+  EXPECT_TRUE(spec_of("low_rank {rank: 4}").error_feedback);
+  const core::Layout layout = {.tensors = {{"w", 100, 50}, {"b", 1, 100}, {"small", 4, 5}}};
+  EXPECT_EQ(predict_round(job_with("low_rank {rank: 4}"), layout).payload_bytes,
+            4 * (4 * (100 + 50) + 100 + 20));
+  EXPECT_EQ(complaints("low_rank {rank: 4}"), "");
+  EXPECT_EQ(complaints("low_rank {rank: 0}"), "low_rank.rank is 0; allowed: 1..256\n");
+  EXPECT_NE(complaints("low_rank {}"), "");
+}
+
+TEST(EntropySpecTest, AddsAByteToTheLargestPayload) {
+  for (const std::string codec :
+       {"quantize {bits: 4}", "natural {}", "chunked_top_k {value_bits: 8}",
+        "quantize {bits: 2 exponential {}}"}) {
+    EXPECT_TRUE(spec_of(codec + " entropy: true").codec.entropy);
+    EXPECT_EQ(complaints(codec + " entropy: true"), "");
+    const RoundPrediction with = predicted(codec + " entropy: true", 1000);
+    EXPECT_TRUE(with.upper_bound);
+    EXPECT_EQ(with.payload_bytes, 1 + predicted(codec, 1000).payload_bytes);
+  }
+}
+
+TEST(EntropySpecTest, IsRefusedWhereThereIsNothingToGain) {
+  for (const std::string codec : {"quantize {bits: 1}", "top_k {density: 0.1}", "perm_k {}",
+                                  "chunked_top_k {}", "low_rank {rank: 1}"}) {
+    EXPECT_NE(complaints(codec + " entropy: true").find("entropy is true with a codec that has no"),
+              std::string::npos)
+        << codec;
+  }
+}
+
+}  // namespace
+}  // namespace laconic::wire
