@@ -1,14 +1,19 @@
 #include "common/compress/codec.h"
 
 #include <bit>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/compress/chunked_top_k_codec.h"
 #include "common/compress/dense_codec.h"
+#include "common/compress/entropy_codec.h"
+#include "common/compress/exponential_codec.h"
+#include "common/compress/low_rank_codec.h"
 #include "common/compress/natural_codec.h"
 #include "common/compress/random_codecs.h"
 #include "common/compress/stochastic_quantize_codec.h"
 #include "common/compress/top_k_codec.h"
+#include "common/core/codec_sizes.h"
 #include "common/core/payload_size.h"
 #include "common/core/status_macros.h"
 
@@ -102,6 +107,23 @@ absl::Status check_chunked_top_k(const CodecSpec& spec) {
   return absl::OkStatus();
 }
 
+absl::Status check_exponential(const CodecSpec& spec) {
+  if (spec.bits != 4 && spec.bits != 3 && spec.bits != 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("exponential levels: bits is ", spec.bits, ", allowed: 4, 3, 2"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status check_low_rank(const CodecSpec& spec) {
+  constexpr int kFactorsMax = 256;
+  if (spec.factors < 1 || spec.factors > kFactorsMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("low rank: rank is ", spec.factors, ", allowed: 1..", kFactorsMax));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status check_ranks(const CodecSpec& spec) {
   constexpr int kWorldSizeMax = 65535;
   if (spec.world_size < 1 || spec.world_size > kWorldSizeMax || spec.rank < 0 ||
@@ -111,6 +133,19 @@ absl::Status check_ranks(const CodecSpec& spec) {
                      ", allowed: 0..P-1 with P in 1..", kWorldSizeMax));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Codec>> make_entropy_codec(CodecSpec spec,
+                                                          const core::Layout& layout) {
+  spec.entropy = false;
+  LACONIC_ASSIGN_OR_RETURN(std::unique_ptr<Codec> inner, make_codec(spec, layout));
+  const core::CodeRange range = core::code_range(spec, layout);
+  if (range.bytes == 0) {
+    return absl::InvalidArgumentError(
+        "codec: no entropy stage for this codec, allowed: quantize in 8 or 4 bits, exponential "
+        "levels, natural, chunked top-k with 8 or 4 value bits");
+  }
+  return std::make_unique<EntropyCodec>(std::move(inner), range);
 }
 
 }  // namespace
@@ -149,6 +184,9 @@ absl::StatusOr<std::unique_ptr<Codec>> make_codec(const CodecSpec& spec,
                                                   const core::Layout& layout) {
   LACONIC_RETURN_IF_ERROR(check_layout(layout));
   LACONIC_RETURN_IF_ERROR(check_ranks(spec));
+  if (spec.entropy) {
+    return make_entropy_codec(spec, layout);
+  }
   switch (spec.kind) {
     case CodecKind::kNone:
       return std::make_unique<DenseCodec>(spec, layout);
@@ -169,6 +207,12 @@ absl::StatusOr<std::unique_ptr<Codec>> make_codec(const CodecSpec& spec,
     case CodecKind::kChunkedTopK:
       LACONIC_RETURN_IF_ERROR(check_chunked_top_k(spec));
       return std::make_unique<ChunkedTopKCodec>(spec, layout);
+    case CodecKind::kExponential:
+      LACONIC_RETURN_IF_ERROR(check_exponential(spec));
+      return std::make_unique<ExponentialCodec>(spec, layout);
+    case CodecKind::kLowRank:
+      LACONIC_RETURN_IF_ERROR(check_low_rank(spec));
+      return std::make_unique<LowRankCodec>(spec, layout);
     case CodecKind::kNatural:
       return std::make_unique<NaturalCodec>(spec, layout);
   }

@@ -28,6 +28,9 @@ struct EncodeState {
   // selection.
   float threshold = 0;
   int32_t threshold_age = 0;  // rounds since it was exact
+  // low rank: Q of every matrix after the last round, one after the other; null asks for a random
+  // start.
+  std::shared_ptr<const std::vector<float>> low_rank = nullptr;
 };
 
 // Stateless after construction; may be used by several threads at once.

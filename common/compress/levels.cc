@@ -45,14 +45,15 @@ Scales fit_two_levels(std::span<const float> group) {
     const int64_t above = std::count_if(group.begin(), group.end(), [&](float v) {
       return std::abs(static_cast<double>(v)) > threshold;
     });
-    if (above == 0) {
+    if (above == 0 || above == count) {
       break;  // All magnitudes are alike: one level is enough.
     }
     const double high_sum = sum_of_magnitudes(group, threshold);
-    // Not a sum of its own: half the work for vector code. Never negative: rounding is monotone, so
-    // no lane with fewer terms is larger.
-    low = (total - high_sum) / static_cast<double>(count - above);
     high = high_sum / static_cast<double>(above);
+    // Not a sum of its own: half the work for vector code. Never negative: rounding is monotone, so
+    // no lane with fewer terms is larger. In a group of millions it may be far enough off to need
+    // the minimum.
+    low = std::min((total - high_sum) / static_cast<double>(count - above), high);
     threshold = (low + high) / 2;
   }
   return {core::bf16_nearest(low), core::bf16_nearest(high)};

@@ -70,10 +70,7 @@ struct Avx512 {
   // Returns how many are above the limit; adds those.
   static int64_t accumulate_above(Sums& sums, Floats magnitude, Floats limit) {
     const __mmask16 above = _mm512_cmp_ps_mask(magnitude, limit, _CMP_GT_OQ);
-    const auto low = static_cast<__mmask8>(above);
-    const auto high = static_cast<__mmask8>(above >> 8);
-    sums.low = _mm512_mask_add_pd(sums.low, low, sums.low, doubles_low(magnitude));
-    sums.high = _mm512_mask_add_pd(sums.high, high, sums.high, doubles_high(magnitude));
+    accumulate(sums, _mm512_maskz_mov_ps(above, magnitude));
     return __builtin_popcount(above);
   }
   static double total(const Sums& sums) {

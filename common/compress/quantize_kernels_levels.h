@@ -115,10 +115,11 @@ template <class V>
   if (i < length) {
     above += V::accumulate_above(sums, V::magnitude(V::load_part(values + i, length - i)), limit);
   }
-  if (above > 0) {
+  if (above > 0 && above < length) {
     const double high_sum = V::total(sums);
-    fit.low = (fit.total - high_sum) / static_cast<double>(length - above);
     fit.high = high_sum / static_cast<double>(above);
+    const double low = (fit.total - high_sum) / static_cast<double>(length - above);
+    fit.low = low < fit.high ? low : fit.high;
     fit.threshold = (fit.low + fit.high) / 2;
   }
 }

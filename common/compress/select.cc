@@ -87,7 +87,7 @@ void TopKSelector::reserve(size_t candidates) {
 bool TopKSelector::collect(const SelectSource& source, uint32_t threshold, int64_t k) {
   const SelectBlockFunction select = select_block_function(simd_level());
   const auto kept = static_cast<size_t>(k);
-  const size_t full = std::max(2 * kept, kept + kSelectBlock);
+  const size_t full = kept + std::max(kept / 2, kSelectBlock);
   reserve(full + kSelectBlock);
   bool all = true;
   const size_t d = source.a.size();

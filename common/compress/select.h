@@ -5,7 +5,8 @@
 // Exact selection needs no second pass and no histogram of all elements. A sample of one
 // element in 128 gives a t that a little more than k elements are likely to reach; the pass
 // collects those, and the k largest of them are the k largest of all. Where the sample misleads:
-//   too many reach t  whenever 2 k or more are collected, all but the k largest are dropped, and
+//   too many reach t  whenever more than 1.5 k are collected, all but the k largest are dropped,
+//   and
 //                     t rises to the next magnitude above the smallest kept one: from then on an
 //                     equal one, having a higher index, loses. So memory is O(k) whatever comes.
 //   too few reach it  one more pass, with t = 0.
@@ -58,7 +59,7 @@ class TopKSelector {
   void select_exact(const SelectSource& source, int64_t k);
 
   // Selects all elements with |x| >= t if those are at most kept_max, else exactly the k largest
-  // and returns false. k <= kept_max <= 2 k. Cost: one pass.
+  // and returns false. k <= kept_max <= 1.5 k. Cost: one pass.
   bool select_above(const SelectSource& source, uint32_t threshold, int64_t k, int64_t kept_max);
 
   // False if an element was a NaN or an infinity: nothing else here means anything then.

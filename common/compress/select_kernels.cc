@@ -21,6 +21,7 @@ void select_block_scalar(const SelectBlock& in, SelectOutput& out) {
 }
 
 SelectBlockFunction select_block_function(SimdLevel level) {
+#if defined(__x86_64__)
   switch (level) {
     case SimdLevel::kAvx512:
       return select_block_avx512;
@@ -29,6 +30,9 @@ SelectBlockFunction select_block_function(SimdLevel level) {
     case SimdLevel::kScalar:
       break;
   }
+#else
+  static_cast<void>(level);
+#endif
   return select_block_scalar;
 }
 

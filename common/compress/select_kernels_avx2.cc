@@ -1,3 +1,5 @@
+#if defined(__x86_64__)
+
 #include <immintrin.h>
 
 #include "common/compress/select_kernels.h"
@@ -117,3 +119,5 @@ void select_block_avx2(const SelectBlock& in, SelectOutput& out) {
 }
 
 }  // namespace laconic::compress
+
+#endif  // defined(__x86_64__)

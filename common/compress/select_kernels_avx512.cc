@@ -1,4 +1,4 @@
-
+#if defined(__x86_64__)
 
 // GCC 12 takes the deliberately undefined registers in this header for mistakes (GCC bug 105593).
 #if defined(__GNUC__) && !defined(__clang__)
@@ -100,3 +100,5 @@ void select_block_avx512(const SelectBlock& in, SelectOutput& out) {
 }
 
 }  // namespace laconic::compress
+
+#endif  // defined(__x86_64__)

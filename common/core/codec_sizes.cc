@@ -10,6 +10,16 @@ namespace laconic::core {
 namespace {
 
 constexpr int64_t kFloatBytes = 4;
+constexpr int64_t kBf16Bytes = 2;
+
+int64_t low_rank_floats(const CodecSpec& spec, const Layout& layout) {
+  int64_t floats = 0;
+  for (const TensorShape& tensor : layout.tensors) {
+    floats += is_factored(spec, tensor) ? spec.factors * (tensor.rows + tensor.columns)
+                                        : tensor.elements();
+  }
+  return floats;
+}
 
 }  // namespace
 
@@ -42,7 +52,57 @@ int64_t chunk_position_bytes(const CodecSpec& spec, int64_t elements) {
   return bytes_for_bits(elements / spec.chunk * bits(spec.chunk) + (rest > 0 ? bits(rest) : 0));
 }
 
+int64_t exponential_level_bytes(const CodecSpec& spec, const Layout& layout) {
+  return static_cast<int64_t>(layout.tensors.size()) * kBf16Bytes * (int64_t{1} << (spec.bits - 1));
+}
+
+bool is_factored(const CodecSpec& spec, const TensorShape& tensor) {
+  return tensor.rows > 1 && tensor.columns > 1 &&
+         spec.factors * (tensor.rows + tensor.columns) < tensor.elements();
+}
+
+CodeRange code_range(const CodecSpec& spec, const Layout& layout) {
+  const int64_t elements = layout.elements();
+  switch (spec.kind) {
+    case CodecKind::kNone:
+    case CodecKind::kTopK:
+    case CodecKind::kRandK:
+    case CodecKind::kPermK:
+    case CodecKind::kLowRank:
+      break;
+    case CodecKind::kQuantize:
+      if (spec.bits == 8 || spec.bits == 4) {
+        return {.begin = kBf16Bytes * scale_count(spec, layout),
+                .bytes = bytes_for_bits(elements * spec.bits),
+                .expected_share = spec.bits == 8 ? 0.93 : 0.875};
+      }
+      break;
+    case CodecKind::kChunkedTopK:
+      if (spec.bits == 8 || spec.bits == 4) {
+        const int64_t kept = kept_in_chunks(spec, elements);
+        const int64_t groups = (kept + kTopKGroup - 1) / kTopKGroup;
+        const int64_t scales = kBf16Bytes * groups * scales_per_group(value_code(spec));
+        return {.begin = chunk_position_bytes(spec, elements) + scales,
+                .bytes = bytes_for_bits(kept * spec.bits),
+                .expected_share = 0.84};
+      }
+      break;
+    case CodecKind::kNatural:
+      return {.begin = 0, .bytes = elements, .expected_share = 0.324};
+    case CodecKind::kExponential:
+      return {.begin = exponential_level_bytes(spec, layout),
+              .bytes = bytes_for_bits(elements * spec.bits),
+              .expected_share = 0.97};
+  }
+  return {};
+}
+
 int64_t other_payload_bytes_max(const CodecSpec& spec, const Layout& layout) {
+  if (spec.entropy) {
+    CodecSpec inner = spec;
+    inner.entropy = false;
+    return kEntropyModeBytes + payload_bytes_max(inner, layout);
+  }
   const int64_t elements = layout.elements();
   switch (spec.kind) {
     case CodecKind::kNone:
@@ -62,6 +122,10 @@ int64_t other_payload_bytes_max(const CodecSpec& spec, const Layout& layout) {
     }
     case CodecKind::kNatural:
       return elements + bytes_for_bits(elements);
+    case CodecKind::kExponential:
+      return exponential_level_bytes(spec, layout) + bytes_for_bits(elements * spec.bits);
+    case CodecKind::kLowRank:
+      return kFloatBytes * low_rank_floats(spec, layout);
   }
   return 0;
 }

@@ -38,7 +38,31 @@ FixedChunkCode fixed_chunk_code(int64_t chunk_elements, int64_t kept);
 // Bytes of the positions of all chunks.
 int64_t chunk_position_bytes(const CodecSpec& spec, int64_t elements);
 
-// payload_bytes_max() for kinds above kTopK.
+// --- Exponential levels: those of every tensor in bfloat16, then the codes. ---
+
+int64_t exponential_level_bytes(const CodecSpec& spec, const Layout& layout);
+
+// --- Low rank: for every matrix P [rows x r] and Q [columns x r], for other tensors their
+// elements, all float32. ---
+
+// True if the tensor is sent as P and Q: both sides above 1, and that is smaller.
+bool is_factored(const CodecSpec& spec, const TensorShape& tensor);
+
+// --- Entropy stage: a byte that tells whether codes are coded, then as docs/wire-format.md. ---
+
+inline constexpr int64_t kEntropyModeBytes = 1;
+// Frequencies of the 256 byte values, u16 each.
+inline constexpr int64_t kEntropyTableBytes = 512;
+
+// Where the codes of a payload are: the bytes that the entropy stage codes.
+struct CodeRange {
+  int64_t begin = 0;
+  int64_t bytes = 0;          // 0: this codec has no entropy stage
+  double expected_share = 1;  // of these bytes that is left for normal data, measured
+};
+CodeRange code_range(const CodecSpec& spec, const Layout& layout);
+
+// payload_bytes_max() for kinds above kTopK, and for all with the entropy stage.
 int64_t other_payload_bytes_max(const CodecSpec& spec, const Layout& layout);
 
 }  // namespace laconic::core

@@ -21,6 +21,8 @@ int64_t group_count(const CodecSpec& spec, const Layout& layout) {
     case CodecKind::kPermK:
     case CodecKind::kChunkedTopK:
     case CodecKind::kNatural:
+    case CodecKind::kExponential:
+    case CodecKind::kLowRank:
       return 0;
     case CodecKind::kQuantize:
       return spec.rows ? layout.total_rows() : ceil_div(layout.elements(), spec.block);
@@ -157,7 +159,7 @@ int64_t position_bits_max(int64_t elements, int64_t kept) {
 }
 
 int64_t payload_bytes_max(const CodecSpec& spec, const Layout& layout) {
-  if (spec.kind > CodecKind::kTopK) {
+  if (spec.kind > CodecKind::kTopK || spec.entropy) {
     return other_payload_bytes_max(spec, layout);
   }
   const int64_t elements = layout.elements();
@@ -176,7 +178,7 @@ int64_t payload_bytes_expected(const CodecSpec& spec, const Layout& layout) {
 }
 
 bool payload_size_varies(const CodecSpec& spec, const Layout& layout) {
-  return spec.kind == CodecKind::kTopK ||
+  return spec.kind == CodecKind::kTopK || spec.entropy ||
          (spec.kind == CodecKind::kPermK && layout.elements() % spec.world_size != 0);
 }
 

@@ -18,17 +18,22 @@ bool is_one_of(int64_t value, std::initializer_list<int64_t> allowed) {
 }
 
 void check_quantize(Checker& checker, const std::string& path, const v1::Quantize& quantize) {
+  const bool exponential = quantize.has_exponential();
+  const std::string allowed = exponential ? "4, 3 or 2 with exponential" : "8, 4, 2 or 1";
   if (!quantize.has_bits()) {
-    checker.missing(path + ".bits", "8, 4, 2 or 1");
-  } else if (!is_one_of(quantize.bits(), {8, 4, 2, 1})) {
-    checker.add(path + ".bits", absl::StrCat("is ", quantize.bits(), "; allowed: 8, 4, 2 or 1"));
+    checker.missing(path + ".bits", allowed);
+  } else if (exponential ? !is_one_of(quantize.bits(), {4, 3, 2})
+                         : !is_one_of(quantize.bits(), {8, 4, 2, 1})) {
+    checker.add(path + ".bits", absl::StrCat("is ", quantize.bits(), "; allowed: ", allowed));
   }
   const int32_t block = quantize.block();
   if (quantize.has_block() && (block < 16 || block > 65536 || (block & (block - 1)) != 0)) {
     checker.add(path + ".block",
                 absl::StrCat("is ", block, "; allowed: a power of two in 16..65536"));
   }
-  if (quantize.stochastic() && quantize.has_bits() && quantize.bits() < 4) {
+  if (quantize.stochastic() && exponential) {
+    checker.add(path + ".stochastic", "is true with exponential; allowed: true with block or rows");
+  } else if (quantize.stochastic() && quantize.has_bits() && quantize.bits() < 4) {
     checker.add(path + ".stochastic", absl::StrCat("is true with ", quantize.bits(),
                                                    " bits; allowed: true with 8 or 4 bits"));
   }
@@ -56,6 +61,13 @@ void check_chunked_top_k(Checker& checker, const std::string& path,
   if (chunked.has_value_bits()) {
     check_value_bits(checker, path, chunked.value_bits());
   }
+}
+
+bool has_entropy_stage(const v1::Compressor& compressor) {
+  const v1::Quantize& quantize = compressor.quantize();
+  const int32_t value_bits = compressor.chunked_top_k().value_bits();
+  return compressor.has_natural() || quantize.has_exponential() || quantize.bits() >= 4 ||
+         value_bits == 8 || value_bits == 4;
 }
 
 bool loses_nothing(const v1::Compressor& compressor) {
@@ -91,7 +103,8 @@ void check_error_feedback(Checker& checker, const std::string& path,
 void check_compressor(Checker& checker, const v1::Compressor& compressor) {
   const std::string path = "spec.exchange.compressor";
   if (compressor.codec_case() == v1::Compressor::CODEC_NOT_SET) {
-    checker.missing(path, "one of none, quantize, top_k, chunked_top_k, rand_k, perm_k, natural");
+    checker.missing(
+        path, "one of none, quantize, top_k, chunked_top_k, rand_k, perm_k, natural, low_rank");
   }
   if (compressor.has_quantize()) {
     check_quantize(checker, path + ".quantize", compressor.quantize());
@@ -109,6 +122,16 @@ void check_compressor(Checker& checker, const v1::Compressor& compressor) {
   }
   if (compressor.has_chunked_top_k()) {
     check_chunked_top_k(checker, path + ".chunked_top_k", compressor.chunked_top_k());
+  }
+  if (compressor.has_low_rank()) {
+    checker.required_integer(path + ".low_rank.rank", compressor.low_rank().has_rank(),
+                             compressor.low_rank().rank(), 1, 256);
+  }
+  if (compressor.entropy() && !has_entropy_stage(compressor)) {
+    checker.add(
+        path + ".entropy",
+        "is true with a codec that has no such stage; allowed: true with quantize in 8 or 4 "
+        "bits or exponential, natural, chunked_top_k with 8 or 4 value_bits");
   }
   check_error_feedback(checker, path + ".error_feedback", compressor);
   if (compressor.has_residual_decay()) {
@@ -149,8 +172,10 @@ void fill_compressor(v1::Compressor& compressor, bool local) {
 
 core::CodecSpec codec_spec(const v1::Compressor& compressor) {
   core::CodecSpec codec;
+  codec.entropy = compressor.entropy();
   if (compressor.has_quantize()) {
-    codec.kind = core::CodecKind::kQuantize;
+    codec.kind = compressor.quantize().has_exponential() ? core::CodecKind::kExponential
+                                                         : core::CodecKind::kQuantize;
     codec.bits = compressor.quantize().bits();
     codec.rows = compressor.quantize().has_rows();
     codec.stochastic = compressor.quantize().stochastic();
@@ -173,6 +198,9 @@ core::CodecSpec codec_spec(const v1::Compressor& compressor) {
     codec.bits = compressor.chunked_top_k().value_bits();
     codec.chunk = compressor.chunked_top_k().chunk();
     codec.per_chunk = compressor.chunked_top_k().kept();
+  } else if (compressor.has_low_rank()) {
+    codec.kind = core::CodecKind::kLowRank;
+    codec.factors = compressor.low_rank().rank();
   } else if (compressor.has_natural()) {
     codec.kind = core::CodecKind::kNatural;
   }

@@ -47,8 +47,32 @@ core::CodecSpec stochastic(int bits, bool rows) {
           .stochastic = true};
 }
 
+core::CodecSpec exponential(int bits) {
+  return {.kind = core::CodecKind::kExponential, .bits = bits};
+}
+
+core::CodecSpec low_rank(int factors) {
+  return {.kind = core::CodecKind::kLowRank, .factors = factors};
+}
+
+core::CodecSpec entropy(core::CodecSpec spec) {
+  spec.entropy = true;
+  return spec;
+}
+
 std::vector<core::CodecSpec> added_specs() {
-  return {chunked(32, 16, 64),
+  return {exponential(4),
+          exponential(3),
+          exponential(2),
+          low_rank(1),
+          low_rank(3),
+          entropy(quantize_rows(8)),
+          entropy(quantize_blocks(4, 64)),
+          entropy(exponential(4)),
+          entropy(stochastic(4, false)),
+          entropy(chunked(4, 16, 64)),
+          entropy({.kind = core::CodecKind::kNatural}),
+          chunked(32, 16, 64),
           chunked(8, 3, 64),
           chunked(4, 64, 4096),
           chunked(2, 1, 65536),

@@ -13,9 +13,9 @@
 
 #include "common/compress/codec.h"
 #include "common/compress/levels.h"
-#include "common/compress/simd.h"
 #include "common/compress/squared_norm.h"
 #include "common/compress/value_coder.h"
+#include "tests/compress/each_simd_level.h"
 #include "tests/compress/test_vectors.h"
 #include "tests/testing/status_matchers.h"
 
@@ -145,17 +145,8 @@ TEST(LaneSumsTest, AddsUpSixteenLanesInATree) {
   EXPECT_EQ(one_lane.total(), 0x1p53);
 }
 
-class VectorSetTest : public ::testing::TestWithParam<SimdLevel> {
+class VectorSetTest : public EachSimdLevel {
  protected:
-  void SetUp() override {
-    before_ = simd_level();
-    if (simd_supported() < GetParam()) {
-      GTEST_SKIP() << "NOT TESTED: this machine lacks the instructions of SIMD level "
-                   << static_cast<int>(GetParam());
-    }
-  }
-  void TearDown() override { force_simd_level(before_); }
-
   void use_scalar() { force_simd_level(SimdLevel::kScalar); }
   void use_vectors() { ASSERT_EQ(force_simd_level(GetParam()), GetParam()); }
 
@@ -175,9 +166,6 @@ class VectorSetTest : public ::testing::TestWithParam<SimdLevel> {
     EXPECT_TRUE(same_bits(outcome.added, expected.added));
     EXPECT_TRUE(same_bits(outcome.taken, expected.taken));
   }
-
- private:
-  SimdLevel before_ = SimdLevel::kScalar;
 };
 
 TEST_P(VectorSetTest, MakesTheScalarBytesAtEveryLengthUpToTwoHundred) {
@@ -461,10 +449,7 @@ TEST_P(VectorSetTest, SumsSquaresToTheScalarBits) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Levels, VectorSetTest,
-                         ::testing::Values(SimdLevel::kAvx2, SimdLevel::kAvx512),
-                         [](const auto& level) {
-                           return level.param == SimdLevel::kAvx2 ? "Avx2" : "Avx512";
-                         });
+                         ::testing::Values(SimdLevel::kAvx2, SimdLevel::kAvx512), level_name);
 
 }  // namespace
 }  // namespace laconic::compress

@@ -14,6 +14,8 @@ namespace {
 
 using ::testing::HasSubstr;
 
+constexpr absl::Duration kPatience = absl::Seconds(150);  // several small jobs, one by one
+
 class FullDiskRunTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -30,8 +32,8 @@ class FullDiskRunTest : public ::testing::Test {
   testing::Ended run(const JobOptions& options) {
     const std::filesystem::path file = directory_.path() / "job.yaml";
     testing::write_file(file, job_yaml(data_, options));
-    return testing::run_program({binary("laconic"), "run", "-f", file, "--out", out_},
-                                absl::Seconds(120), {{kMarkName, mark_}});
+    return testing::run_program({binary("laconic"), "run", "-f", file, "--out", out_}, kPatience,
+                                {{kMarkName, mark_}});
   }
 
   testing::TemporaryDirectory directory_;
@@ -53,8 +55,8 @@ TEST_F(FullDiskRunTest, FullOutIsRefusedBeforeAnythingStarts) {
 }
 
 TEST_F(FullDiskRunTest, ModelThatDoesNotFitIsAFailedJobThatSaysSo) {
-  // 64 * 32768 + 32768 * 4 weights and the biases are 9 MB.
-  const testing::Ended ended = run({.steps = 4, .model = "mlp: {hidden: [32768]}"});
+  // 64 * 16384 + 16384 * 4 weights and the biases are 4.5 MB.
+  const testing::Ended ended = run({.steps = 4, .model = "mlp: {hidden: [16384]}"});
   EXPECT_EQ(ended.exit_code, core::kExitJobFailed) << ended.err;
   EXPECT_THAT(ended.out + ended.err, HasSubstr("No space left on device"));
   EXPECT_THAT(ended.out + ended.err, HasSubstr("model.safetensors"));
@@ -85,8 +87,8 @@ TEST(FullDiskServerTest, RefusesJobsWhileItsDiskIsFullLivesOnAndTakesThemAgain) 
   disk.free();
   const std::string after = cluster.submit({.name = "after"});
   cluster.start_worker(2);
-  EXPECT_EQ(cluster.watch_until_final(first).state(), v1::SUCCEEDED);
-  EXPECT_EQ(cluster.watch_until_final(after).state(), v1::SUCCEEDED);
+  EXPECT_EQ(cluster.watch_until_final(first, kPatience).state(), v1::SUCCEEDED);
+  EXPECT_EQ(cluster.watch_until_final(after, kPatience).state(), v1::SUCCEEDED);
 }
 
 }  // namespace

@@ -17,9 +17,9 @@ std::string model_of(const testing::TemporaryDirectory& directory, const std::st
   const std::filesystem::path file = directory.path() / "job.yaml";
   testing::write_file(file, job_yaml(data, {.workers = 3, .exchange = exchange}));
   const std::filesystem::path out = directory.path() / absl::StrCat("out", level);
-  const testing::Ended ended = testing::run_program(
-      {binary("laconic"), "run", "-f", file.string(), "--out", out.string()}, absl::Seconds(120),
-      {{kMarkName, new_mark()}, {"LACONIC_SIMD", level}});
+  const testing::Ended ended =
+      testing::run_program({binary("laconic"), "run", "-f", file.string(), "--out", out.string()},
+                           absl::Seconds(120), {{kMarkName, new_mark()}, {"LACONIC_SIMD", level}});
   EXPECT_EQ(ended.exit_code, 0) << ended.err;
   return testing::read_file(out / "model.safetensors");
 }

@@ -116,5 +116,52 @@ TEST(RandomRoundingSpecTest, RefusesStochasticRoundingInFewerThanFourBits) {
             "quantize.stochastic is true with 2 bits; allowed: true with 8 or 4 bits\n");
 }
 
+TEST(ExponentialSpecTest, TakesFourThreeOrTwoBits) {
+  const core::CodecSpec codec = spec_of("quantize {bits: 3 exponential {}}").codec;
+  EXPECT_EQ(codec.kind, core::CodecKind::kExponential);
+  EXPECT_EQ(codec.bits, 3);
+  EXPECT_TRUE(spec_of("quantize {bits: 3 exponential {}}").error_feedback);
+  EXPECT_EQ(predicted("quantize {bits: 3 exponential {}}", 1000).payload_bytes, 4 * 2 + 375);
+  EXPECT_EQ(complaints("quantize {bits: 3 exponential {}}"), "");
+  EXPECT_EQ(complaints("quantize {bits: 8 exponential {}}"),
+            "quantize.bits is 8; allowed: 4, 3 or 2 with exponential\n");
+  EXPECT_EQ(complaints("quantize {bits: 4 exponential {} stochastic: true}"),
+            "quantize.stochastic is true with exponential; allowed: true with block or rows\n");
+}
+
+TEST(LowRankSpecTest, SendsTwoThinMatricesForOne) {
+  const core::CodecSpec codec = spec_of("low_rank {rank: 4}").codec;
+  EXPECT_EQ(codec.kind, core::CodecKind::kLowRank);
+  EXPECT_EQ(codec.factors, 4);
+  EXPECT_TRUE(spec_of("low_rank {rank: 4}").error_feedback);
+  const core::Layout layout = {.tensors = {{"w", 100, 50}, {"b", 1, 100}, {"small", 4, 5}}};
+  EXPECT_EQ(predict_round(job_with("low_rank {rank: 4}"), layout).payload_bytes,
+            4 * (4 * (100 + 50) + 100 + 20));
+  EXPECT_EQ(complaints("low_rank {rank: 4}"), "");
+  EXPECT_EQ(complaints("low_rank {rank: 0}"), "low_rank.rank is 0; allowed: 1..256\n");
+  EXPECT_NE(complaints("low_rank {}"), "");
+}
+
+TEST(EntropySpecTest, AddsAByteToTheLargestPayload) {
+  for (const std::string codec :
+       {"quantize {bits: 4}", "natural {}", "chunked_top_k {value_bits: 8}",
+        "quantize {bits: 2 exponential {}}"}) {
+    EXPECT_TRUE(spec_of(codec + " entropy: true").codec.entropy);
+    EXPECT_EQ(complaints(codec + " entropy: true"), "");
+    const RoundPrediction with = predicted(codec + " entropy: true", 1000);
+    EXPECT_TRUE(with.upper_bound);
+    EXPECT_EQ(with.payload_bytes, 1 + predicted(codec, 1000).payload_bytes);
+  }
+}
+
+TEST(EntropySpecTest, IsRefusedWhereThereIsNothingToGain) {
+  for (const std::string codec : {"quantize {bits: 1}", "top_k {density: 0.1}", "perm_k {}",
+                                  "chunked_top_k {}", "low_rank {rank: 1}"}) {
+    EXPECT_NE(complaints(codec + " entropy: true").find("entropy is true with a codec that has no"),
+              std::string::npos)
+        << codec;
+  }
+}
+
 }  // namespace
 }  // namespace laconic::wire
