@@ -159,7 +159,7 @@ void add_exchanges(const Corpus& corpus) {
   // Three tiles of 32 times 32,768 bytes each; the header's total and tile come as edits.
   Seed tiles = {0, 0};
   for (const int from : {1, 2}) {
-    for (const uint64_t tile : {0, 1, 2}) {
+    for (uint64_t tile = 0; tile < 3; ++tile) {
       append(tiles, Seed{static_cast<uint8_t>((from - 1) | 2 | 16), 0, 0x00, 0x80, 7 | 128});
       append_number(tiles, 3 << 20, 8);
       append_number(tiles, 6, 1);
