@@ -42,7 +42,9 @@ size_t put_values(std::span<const float> in, const std::vector<uint32_t>& positi
 
 absl::StatusOr<std::vector<float>> get_values(std::span<const uint8_t> bytes) {
   std::vector<float> values(bytes.size() / sizeof(float));
-  std::memcpy(values.data(), bytes.data(), bytes.size());
+  if (!bytes.empty()) {  // A part may be; memcpy refuses the null of an empty vector.
+    std::memcpy(values.data(), bytes.data(), bytes.size());
+  }
   if (!all_finite(values)) {
     return absl::DataLossError("payload: a value is not finite");
   }
