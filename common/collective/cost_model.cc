@@ -43,11 +43,15 @@ Shape shape_of(core::Schedule schedule, double ranks, bool lossy) {
               .payloads = 2 * others,
               .stages = (2 * ranks - 1) / ranks};
     case core::Schedule::kTree:
-      return {.encodes = levels,
-              .decodes = levels,
-              .messages = levels,
-              .payloads = levels,
-              .stages = levels};
+      if (lossy) {  // An all-gather in log2 P steps: every payload arrives.
+        return {
+            .encodes = 1, .decodes = ranks, .messages = levels, .payloads = others, .stages = 1};
+      }
+      return {.encodes = 0,
+              .decodes = 1,
+              .messages = 2 * levels,
+              .payloads = 2 * others / ranks,
+              .stages = 0};
   }
   return {};
 }

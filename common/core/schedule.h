@@ -11,7 +11,7 @@ enum class Schedule : uint8_t {
   kSharded = 2,    // each rank reduces one part of the vector and sends it to all
   kRing = 3,       // parts travel from neighbour to neighbour; dense only
   kStar = 4,       // through one rank, which encodes the mean again
-  kTree = 5,       // pairs of ranks, their distance halved at each step
+  kTree = 5,       // log2 P peers: pairs of ranks at doubling distance
 };
 
 // As in the job file: "all_gather".

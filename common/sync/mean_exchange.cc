@@ -50,18 +50,22 @@ absl::StatusOr<std::unique_ptr<MeanExchange>> MeanExchange::make(
     return absl::InvalidArgumentError(
         absl::StrCat("residual_decay is ", spec.residual_decay, "; allowed: 0..1"));
   }
-  const core::Schedule schedule =
-      core::choose_schedule(spec.schedule, spec.codec, layout, communicator.world_size());
-  std::unique_ptr<MeanExchange> made(new MeanExchange(schedule, layout.elements(), communicator));
   const bool dense = spec.codec.kind == core::CodecKind::kNone;
   core::CodecSpec codec_spec = spec.codec;
   codec_spec.rank = communicator.rank();
   codec_spec.world_size = communicator.world_size();
+  std::unique_ptr<compress::Codec> codec;
+  if (!dense) {  // Made first: it checks the spec, which sizes and schedule follow from.
+    LACONIC_ASSIGN_OR_RETURN(codec, compress::make_codec(codec_spec, layout));
+  }
+  const core::Schedule schedule =
+      core::choose_schedule(spec.schedule, spec.codec, layout, communicator.world_size());
+  std::unique_ptr<MeanExchange> made(new MeanExchange(schedule, layout.elements(), communicator));
   if (dense && schedule == core::Schedule::kSharded) {
     return made;
   }
   if (!dense && schedule == core::Schedule::kAllGather) {
-    LACONIC_ASSIGN_OR_RETURN(made->codec_, compress::make_codec(codec_spec, layout));
+    made->codec_ = std::move(codec);
     made->error_feedback_ = std::make_unique<compress::ErrorFeedback>(
         *made->codec_, spec.error_feedback, spec.residual_decay);
     return made;

@@ -36,6 +36,7 @@ class FailingTransport final : public Transport {
   absl::Status finish(absl::Time deadline) override { return real_->finish(deadline); }
   int lost_rank() const override { return real_->lost_rank(); }
   ByteCounts bytes() const override { return real_->bytes(); }
+  ByteCounts peer_bytes(int rank) const override { return real_->peer_bytes(rank); }
   void abort(const absl::Status& reason) override { real_->abort(reason); }
 
  private:

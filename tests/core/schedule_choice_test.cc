@@ -59,7 +59,8 @@ TEST(ChooseScheduleTest, GathersTheDemo) {
 TEST(ChooseScheduleTest, GathersTopKBelowTheBreakEven) {
   const CodecSpec codec = top_k(0.01, 4);
   const int64_t elements = 25'600'000;
-  const double bits = 8.0 * static_cast<double>(payload_bytes_max(codec, vector_of(elements))) /
+  const double bits = 8.0 *
+                      static_cast<double>(payload_bytes_expected(codec, vector_of(elements))) /
                       static_cast<double>(elements);
   const int last = static_cast<int>(8.5 / bits);
   EXPECT_GE(last, 50);

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import unittest
 
-SCRIPT = pathlib.Path(__file__).resolve().parent.parent / ".ci" / "tidy_file.py"
+SCRIPT = pathlib.Path(__file__).resolve().parent / "tidy_file.py"
 SETTINGS = "Checks: '-*,modernize-use-nullptr'\nWarningsAsErrors: '*'\nHeaderFilterRegex: '.*'\n"
 GOOD = '#include "a.h"\nint* f() { return nullptr; }\n'
 BAD = GOOD + "int* g() { return 0; }\n"
