@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/compress/input_check.h"
@@ -14,8 +15,7 @@ ErrorFeedback::ErrorFeedback(const Codec& codec, bool enabled, double decay)
     : codec_(codec),
       enabled_(enabled),
       decay_(static_cast<float>(decay)),
-      residual_(static_cast<size_t>(codec.elements())),
-      payload_(std::make_shared<core::ByteBuffer>()) {}
+      residual_(static_cast<size_t>(codec.elements())) {}
 
 absl::StatusOr<std::shared_ptr<const core::ByteBuffer>> ErrorFeedback::encode(
     std::span<const float> v, uint64_t seed) {
@@ -23,22 +23,21 @@ absl::StatusOr<std::shared_ptr<const core::ByteBuffer>> ErrorFeedback::encode(
     return absl::FailedPreconditionError(
         "error feedback: an exchange is open; call commit() or rollback() first");
   }
-  if (payload_.use_count() > 1) {
-    payload_ = std::make_shared<core::ByteBuffer>();  // Somebody still reads the last one.
-  }
-  payload_->resize(static_cast<size_t>(codec_.payload_bytes_max()));
+  const std::shared_ptr<core::ByteBuffer> payload = buffers_.take();
+  payload->resize(static_cast<size_t>(codec_.payload_bytes_max()));
   next_ = state_;
   next_.seed = seed;
   // Without feedback e is zero, so the sum is v; after a rollback it has been taken already.
-  const auto encoded = owed_ ? codec_.encode(residual_, next_, payload_->bytes())
-                             : codec_.encode_sum(v, decay_, residual_, next_, payload_->bytes());
+  const auto encoded = owed_ ? codec_.encode(residual_, next_, payload->bytes())
+                             : codec_.encode_sum(v, decay_, residual_, next_, payload->bytes());
   LACONIC_RETURN_IF_ERROR(encoded.status());
-  payload_->resize(*encoded);
+  payload->resize(*encoded);
   norms_.input = std::sqrt(squared_norm(v));
   owed_norm_ = squared_norm(residual_);
   owed_ = false;
   open_ = true;
-  return payload_;
+  payload_ = payload;
+  return payload;
 }
 
 absl::StatusOr<FeedbackNorms> ErrorFeedback::commit() {
@@ -46,8 +45,9 @@ absl::StatusOr<FeedbackNorms> ErrorFeedback::commit() {
     return FeedbackNorms{};
   }
   open_ = false;
+  const std::shared_ptr<const core::ByteBuffer> payload = std::exchange(payload_, nullptr);
   // The bytes themselves are decoded: the residual is exactly what receivers will not see.
-  if (const absl::Status status = codec_.decode_add(payload_->bytes(), -1.0F, residual_);
+  if (const absl::Status status = codec_.decode_add(payload->bytes(), -1.0F, residual_);
       !status.ok()) {
     return absl::InternalError(
         absl::StrCat("error feedback: our own payload does not decode: ", status.message()));
@@ -66,6 +66,7 @@ absl::StatusOr<FeedbackNorms> ErrorFeedback::commit() {
 void ErrorFeedback::rollback() {
   owed_ = owed_ || open_;
   open_ = false;
+  payload_.reset();
 }
 
 absl::Status ErrorFeedback::set_residual(std::span<const float> residual) {

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/compress/buffer_pool.h"
 #include "common/compress/codec.h"
 #include "common/core/byte_buffer.h"
 
@@ -73,11 +74,12 @@ class ErrorFeedback {
   const bool enabled_;
   const float decay_;
   std::vector<float> residual_;  // [d]: e, or a
-  std::shared_ptr<core::ByteBuffer> payload_;
-  EncodeState state_;     // after the last committed exchange
-  EncodeState next_;      // after the open one
-  FeedbackNorms norms_;   // of the open one
-  double owed_norm_ = 0;  // |a|^2 of the open one
+  BufferPool buffers_;
+  std::shared_ptr<const core::ByteBuffer> payload_;  // of the open exchange
+  EncodeState state_;                                // after the last committed exchange
+  EncodeState next_;                                 // after the open one
+  FeedbackNorms norms_;                              // of the open one
+  double owed_norm_ = 0;                             // |a|^2 of the open one
   bool open_ = false;
   bool owed_ = false;  // residual_ is an a that was rolled back
 };
