@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "cli/job_file.h"
 #include "common/collective/frame.h"
 #include "common/compress/codec.h"
@@ -192,6 +193,9 @@ void add_jobs(const Corpus& corpus, const std::string& source) {
     check(job.ok(), "an example is valid: " + job.status().ToString());
     std::string text;
     check(google::protobuf::TextFormat::PrintToString(*job, &text), "a job can be printed");
+    // Relative paths became absolute ones; the seeds must not depend on where this source tree is.
+    absl::StrReplaceAll({{std::filesystem::absolute(source).lexically_normal().string(), "/data"}},
+                        &text);
     seed = {kTextProto};
     append(seed, text);
     corpus.add("job_file", absl::StrCat(name, "_text"), seed);
