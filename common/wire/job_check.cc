@@ -347,9 +347,10 @@ void check_schedule(Checker& checker, const v1::Exchange& exchange) {
                 "is RING with a codec, which would lose again at every hop; allowed: AUTO, "
                 "ALL_GATHER, SHARDED, STAR or TREE, or RING with compressor none");
   } else if (exchange.schedule() > v1::ALL_GATHER && !core::may_be_cut(codec_spec(compressor))) {
-    checker.add(path,
-                "is one that cuts the vector, which this compressor cannot be; allowed: AUTO "
-                "or ALL_GATHER, or the compressor none, quantize or top_k");
+    checker.add(path, absl::StrCat("is ", v1::ExchangeSchedule_Name(exchange.schedule()),
+                                   ", which cuts the vector, and this compressor needs it whole; "
+                                   "allowed: AUTO or ALL_GATHER, or the compressor none, quantize "
+                                   "or top_k"));
   }
 }
 

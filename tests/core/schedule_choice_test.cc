@@ -54,8 +54,18 @@ TEST(ChooseScheduleTest, GathersTheDemo) {
   EXPECT_EQ(automatic(kSignRows, 421'642, 4), Schedule::kAllGather);
 }
 
-// 12.6 bits per element kept at 1 % against 4.25 bits of all: P < 67 (reference 1.2). The largest
-// possible payload has 15.
+// Random positions, parts of ranks and thin factors belong to the whole vector.
+TEST(ChooseScheduleTest, GathersWhatMayNotBeCutHoweverLarge) {
+  for (const CodecKind kind : {CodecKind::kRandK, CodecKind::kPermK, CodecKind::kChunkedTopK,
+                               CodecKind::kNatural, CodecKind::kExponential, CodecKind::kLowRank}) {
+    const CodecSpec codec = {.kind = kind, .bits = 4, .density = 0.5};
+    EXPECT_FALSE(may_be_cut(codec)) << static_cast<int>(kind);
+    EXPECT_EQ(automatic(codec, 25'000'000, 16), Schedule::kAllGather) << static_cast<int>(kind);
+  }
+  EXPECT_TRUE(may_be_cut(kNone) && may_be_cut(kInt8) && may_be_cut(top_k(0.1, 4)));
+}
+
+// 12.6 bits per element kept at 1 % against 4.25 bits of all: P < 67 (reference 1.2).
 TEST(ChooseScheduleTest, GathersTopKBelowTheBreakEven) {
   const CodecSpec codec = top_k(0.01, 4);
   const int64_t elements = 25'600'000;

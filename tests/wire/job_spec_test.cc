@@ -182,6 +182,12 @@ TEST(CheckJobTest, NamesWhatIsWrongWithTrainingAndExchange) {
        "spec.exchange.schedule is RING with a codec, which would lose again at every hop; allowed: "
        "AUTO, ALL_GATHER, SHARDED, STAR or TREE, or RING with compressor none\n"},
       {[](v1::TrainJob& j) {
+         j.mutable_spec()->mutable_exchange()->mutable_compressor()->mutable_perm_k();
+         j.mutable_spec()->mutable_exchange()->set_schedule(v1::SHARDED);
+       },
+       "spec.exchange.schedule is SHARDED, which cuts the vector, and this compressor needs it "
+       "whole; allowed: AUTO or ALL_GATHER, or the compressor none, quantize or top_k\n"},
+      {[](v1::TrainJob& j) {
          j.mutable_spec()->mutable_exchange()->set_schedule(static_cast<v1::ExchangeSchedule>(9));
        },
        "spec.exchange.schedule is 9; allowed: AUTO, ALL_GATHER, SHARDED, RING, STAR or TREE\n"},
