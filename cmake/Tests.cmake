@@ -12,8 +12,6 @@ function(laconic_tests layer)
   endif()
   add_executable(${layer}_test ${sources})
   target_link_libraries(${layer}_test PRIVATE ${ARG_USES} laconic_testing GTest::gmock GTest::gtest GTest::gtest_main)
-  target_compile_definitions(${layer}_test PRIVATE LACONIC_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
-    LACONIC_BIN_DIR="${CMAKE_BINARY_DIR}/bin")
   laconic_warnings(${layer}_test)
   if(ARG_DEPENDS)
     add_dependencies(${layer}_test ${ARG_DEPENDS})

@@ -5,6 +5,7 @@
 #include "common/core/exit_codes.h"
 #include "tests/agent/processes.h"
 #include "tests/agent/session_server.h"
+#include "tests/testing/paths.h"
 
 namespace laconic::agent {
 namespace {
@@ -13,8 +14,8 @@ using ::testing::HasSubstr;
 using Labels = std::map<std::string, std::string>;
 
 const TaskId kTask{"job1", 1, 0};
-const std::string kWorker = std::string(LACONIC_BIN_DIR) + "/laconic-worker";
-const std::string kTrainer = std::string(LACONIC_BIN_DIR) + "/fake_trainer";
+const std::string kWorker = testing::bin_dir() + "/laconic-worker";
+const std::string kTrainer = testing::bin_dir() + "/fake_trainer";
 
 v1::SessionResponse start(const TaskId& id, const Labels& labels) {
   v1::SessionResponse response;

@@ -14,6 +14,7 @@
 #include "cli/commands.h"
 #include "tests/cli/sample_job.h"
 #include "tests/cli/scripted_server.h"
+#include "tests/testing/paths.h"
 
 namespace laconic::cli {
 namespace {
@@ -42,7 +43,7 @@ Outcome run(const std::vector<std::string>& arguments) {
 }
 
 std::string job_file() {
-  return absl::StrCat(LACONIC_SOURCE_DIR, "/examples/logistic_regression.yaml");
+  return absl::StrCat(testing::source_dir(), "/examples/logistic_regression.yaml");
 }
 
 std::string scratch_directory() {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cli/job_file.h"
+#include "tests/testing/paths.h"
 #include "tests/testing/status_matchers.h"
 
 namespace laconic::cli {
@@ -17,7 +18,7 @@ using ::testing::Not;
 
 std::string describe_example(const std::string& name, const std::vector<std::string>& overrides) {
   const auto job = load_job_file(
-      std::filesystem::path(LACONIC_SOURCE_DIR) / "examples" / (name + ".yaml"), overrides);
+      std::filesystem::path(testing::source_dir()) / "examples" / (name + ".yaml"), overrides);
   EXPECT_OK(job);
   return job.ok() ? describe_job(*job) : "";
 }

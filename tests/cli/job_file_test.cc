@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "tests/testing/paths.h"
 #include "tests/testing/status_matchers.h"
 
 namespace laconic::cli {
@@ -392,7 +393,7 @@ TEST_F(JobFileTest, NamesTheOverrideThatIsWrong) {
 TEST_F(JobFileTest, LoadsEveryExample) {
   int examples = 0;
   for (const auto& entry : std::filesystem::directory_iterator(
-           std::filesystem::path(LACONIC_SOURCE_DIR) / "examples")) {
+           std::filesystem::path(testing::source_dir()) / "examples")) {
     if (entry.path().extension() == ".yaml") {
       EXPECT_OK(load_job_file(entry.path(), {"spec.train.steps=2"}));
       ++examples;
@@ -405,8 +406,8 @@ TEST_F(JobFileTest, ExampleGeneratorWritesTheSameFileEachTime) {
   const auto generate = [this](const std::string& name) {
     const std::string output = (directory_ / name).string();
     const std::string command =
-        absl::StrCat("python3 " LACONIC_SOURCE_DIR "/examples/make_libsvm.py --rows 50 --output ",
-                     output, " > /dev/null");
+        absl::StrCat("python3 ", testing::source_dir(),
+                     "/examples/make_libsvm.py --rows 50 --output ", output, " > /dev/null");
     EXPECT_EQ(std::system(command.c_str()), 0);
     std::ifstream file(output);
     return std::string(std::istreambuf_iterator<char>(file), {});

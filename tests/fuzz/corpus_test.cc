@@ -11,6 +11,7 @@
 #include "tests/fuzz/checks.h"
 #include "tests/fuzz/codec_input.h"
 #include "tests/fuzz/targets.h"
+#include "tests/testing/paths.h"
 
 namespace laconic::fuzz {
 namespace {
@@ -18,7 +19,7 @@ namespace {
 std::vector<std::filesystem::path> seeds_of(const std::string& target) {
   std::vector<std::filesystem::path> seeds;
   for (const auto& entry : std::filesystem::directory_iterator(
-           std::filesystem::path(LACONIC_SOURCE_DIR) / "tests/fuzz/corpus" / target)) {
+           std::filesystem::path(testing::source_dir()) / "tests/fuzz/corpus" / target)) {
     seeds.push_back(entry.path());
   }
   std::sort(seeds.begin(), seeds.end());

@@ -15,6 +15,7 @@
 #include "absl/time/clock.h"
 #include "common/core/random.h"
 #include "gtest/gtest.h"
+#include "tests/testing/paths.h"
 
 namespace laconic::integration {
 namespace {
@@ -53,10 +54,10 @@ void write_part(const std::filesystem::path& directory, const std::string& part,
 }  // namespace
 
 std::string binary(const std::string& name) {
-  return std::string(LACONIC_BIN_DIR) + "/" + name;
+  return testing::bin_dir() + "/" + name;
 }
 std::string source_file(const std::string& path) {
-  return std::string(LACONIC_SOURCE_DIR) + "/" + path;
+  return testing::source_dir() + "/" + path;
 }
 
 std::string new_mark() {

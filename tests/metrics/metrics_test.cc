@@ -8,6 +8,7 @@
 #include <sstream>
 #include <string>
 
+#include "tests/testing/paths.h"
 #include "tests/testing/status_matchers.h"
 
 namespace laconic::metrics {
@@ -64,7 +65,7 @@ TEST(MetricsTest, NamesFollowPrometheusAndAreUnique) {
 }
 
 TEST(MetricsTest, EveryMetricStandsInTheDocs) {
-  std::ifstream file(std::string(LACONIC_SOURCE_DIR) + "/docs/metrics.md");
+  std::ifstream file(testing::source_dir() + "/docs/metrics.md");
   std::stringstream docs;
   docs << file.rdbuf();
   for (const Metric* metric : kMetrics) {

@@ -1,4 +1,5 @@
 #include "server/reasons.h"
+#include "tests/testing/paths.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,7 +13,7 @@ namespace laconic::server {
 namespace {
 
 std::string text_of(const std::string& path) {
-  std::ifstream file(std::string(LACONIC_SOURCE_DIR) + "/" + path);
+  std::ifstream file(testing::source_dir() + "/" + path);
   std::stringstream text;
   text << file.rdbuf();
   return text.str();

@@ -4,13 +4,14 @@
 
 #include <fstream>
 #include <string>
+#include "tests/testing/paths.h"
 
 namespace laconic::sync {
 namespace {
 
 // The compiler's command for one source file of this repository; empty when there is none.
 std::string command_for(const std::string& source) {
-  std::ifstream commands(std::string(LACONIC_BIN_DIR) + "/../compile_commands.json");
+  std::ifstream commands(testing::bin_dir() + "/../compile_commands.json");
   for (std::string line; std::getline(commands, line);) {
     if (line.find("\"command\"") != std::string::npos && line.find(source) != std::string::npos) {
       return line;

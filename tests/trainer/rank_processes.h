@@ -20,6 +20,7 @@
 #include "common/core/exit_codes.h"
 #include "laconic/v1/job.pb.h"
 #include "laconic/v1/trainer.grpc.pb.h"
+#include "tests/testing/paths.h"
 #include "tests/trainer/data_files.h"
 
 namespace laconic::trainer {
@@ -190,7 +191,7 @@ class RankProcessesTest : public ::testing::Test {
     const std::string own = directory_.file(absl::StrCat("rank", rank));
     std::filesystem::create_directories(own);
     std::vector<std::string> words = {
-        std::string(LACONIC_BIN_DIR) + "/laconic-trainer",
+        testing::bin_dir() + "/laconic-trainer",
         "--job",
         directory_.write(absl::StrCat("job", rank), job_.SerializeAsString()),
         "--job-id",

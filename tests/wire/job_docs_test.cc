@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "laconic/v1/job.pb.h"
+#include "tests/testing/paths.h"
 
 namespace laconic::wire {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 using google::protobuf::Descriptor;
 
 std::string docs() {
-  std::ifstream file(LACONIC_SOURCE_DIR "/docs/job-file.md");
+  std::ifstream file(testing::source_dir() + "/docs/job-file.md");
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
@@ -54,7 +55,7 @@ TEST(JobDocsTest, NamesEveryFieldOfTheJob) {
 }
 
 TEST(JobDocsTest, ShowsTheExampleAsItIs) {
-  std::ifstream file(LACONIC_SOURCE_DIR "/examples/fashion_mnist.yaml");
+  std::ifstream file(testing::source_dir() + "/examples/fashion_mnist.yaml");
   const std::string example = {std::istreambuf_iterator<char>(file), {}};
   ASSERT_FALSE(example.empty());
   EXPECT_THAT(docs(), ::testing::HasSubstr(example));
