@@ -10,16 +10,13 @@
 #include "absl/strings/str_cat.h"
 #include "common/core/exit_codes.h"
 #include "common/core/format.h"
+#include "common/wire/time.h"
 
 namespace laconic::cli {
 namespace {
 
 // The cause stands in the last of them; the rest scrolls the message itself off a small terminal.
 constexpr int kLastLinesShown = 15;
-
-absl::Time to_absl(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-}
 
 bool is_unset(const google::protobuf::Timestamp& time) {
   return time.seconds() == 0 && time.nanos() == 0;
@@ -108,7 +105,7 @@ std::string format_time(const google::protobuf::Timestamp& time) {
   if (is_unset(time)) {
     return "-";
   }
-  return absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", to_absl(time), absl::UTCTimeZone());
+  return absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", wire::from_proto(time), absl::UTCTimeZone());
 }
 
 std::string format_age(const google::protobuf::Timestamp& time, absl::Time now) {
@@ -116,7 +113,7 @@ std::string format_age(const google::protobuf::Timestamp& time, absl::Time now) 
     return "-";
   }
   // The server's clock may be ahead of ours.
-  return core::format_duration(std::max(absl::ZeroDuration(), now - to_absl(time)));
+  return core::format_duration(std::max(absl::ZeroDuration(), now - wire::from_proto(time)));
 }
 
 std::string format_exit(const v1::RankExit& exit) {

@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "common/core/format.h"
+#include "common/wire/time.h"
 
 namespace laconic::cli {
 namespace {
@@ -87,10 +88,7 @@ std::optional<google::protobuf::Duration> to_duration(const std::string& text) {
              text == "0") {
     return std::nullopt;
   }
-  google::protobuf::Duration result;
-  result.set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &duration));
-  result.set_nanos(static_cast<int32_t>(duration / absl::Nanoseconds(1)));
-  return result;
+  return wire::to_proto(duration);
 }
 
 std::string enum_names(const google::protobuf::EnumDescriptor& type) {

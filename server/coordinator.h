@@ -125,25 +125,29 @@ class Coordinator {
   void tick_cancelling(JobRecord& record, absl::Time now);
   void check_cancelled(JobRecord& record, absl::Time now);
 
-  // coordinator_tasks.cc: what workers report, and what follows
+  // coordinator_sessions.cc: workers come and go
   void reconcile_missing(const std::string& node, const v1::Register& request, absl::Time now);
   void take_snapshot(const std::string& node, const v1::TaskSnapshot& snapshot, absl::Time now);
+
+  // coordinator_tasks.cc: what workers report, and what follows
   void take_report(JobRecord& record, int32_t rank, const v1::TrainerReport& report,
                    absl::Time now);
   void take_pid(JobRecord& record, int32_t rank, int32_t pid);
   void take_hello(JobRecord& record, int32_t rank, const v1::Hello& hello, absl::Time now);
   void take_finished(JobRecord& record, int32_t rank, const v1::Finished& finished, absl::Time now);
+  void check_ready(JobRecord& record, absl::Time now);
+  void check_done(JobRecord& record, absl::Time now);
+
+  // coordinator_failures.cc: tasks that end, and which rank is to blame
   void take_failure(JobRecord& record, int32_t rank, const v1::Failure& failure, absl::Time now);
   void take_exit(JobRecord& record, int32_t rank, const v1::RankExit& exit, absl::Time now);
   void lose_task(JobRecord& record, int32_t rank, absl::Time now);
-  void check_ready(JobRecord& record, absl::Time now);
-  void check_done(JobRecord& record, absl::Time now);
   void check_trouble(JobRecord& record, absl::Time now);
   void blame_peers(JobRecord& record, absl::Time now);
   void note_trouble(JobRecord& record, int32_t rank, absl::Time now);
-  void collect_history(JobRecord& record, absl::Time now, bool all);
 
-  // Both
+  // coordinator_effects.cc: what goes out; all of them use it
+  void collect_history(JobRecord& record, absl::Time now, bool all);
   void enter_state(JobRecord& record, v1::JobState state, const std::string& reason,
                    const std::string& message, absl::Time now);
   void fail(JobRecord& record, const std::string& reason, const std::string& message,

@@ -9,8 +9,6 @@
 namespace laconic::server {
 namespace {
 
-constexpr int64_t kNanosPerSecond = 1'000'000'000;
-
 // Every rank has reported `step` or a later one, or will report nothing more.
 bool all_passed(const JobRecord& record, int64_t step) {
   for (int32_t rank = 0; rank < record.job.ranks_size(); ++rank) {
@@ -75,30 +73,6 @@ bool is_final(v1::JobState state) {
 
 bool is_active(v1::JobState state) {
   return state == v1::STARTING || state == v1::RUNNING;
-}
-
-google::protobuf::Timestamp to_proto(absl::Time time) {
-  const int64_t nanos = absl::ToUnixNanos(time);
-  google::protobuf::Timestamp stamp;
-  stamp.set_seconds(nanos / kNanosPerSecond);
-  stamp.set_nanos(static_cast<int32_t>(nanos % kNanosPerSecond));
-  return stamp;
-}
-
-absl::Time from_proto(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-}
-
-absl::Duration from_proto(const google::protobuf::Duration& duration) {
-  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
-}
-
-google::protobuf::Duration to_proto(absl::Duration duration) {
-  const int64_t nanos = absl::ToInt64Nanoseconds(duration);
-  google::protobuf::Duration out;
-  out.set_seconds(nanos / kNanosPerSecond);
-  out.set_nanos(static_cast<int32_t>(nanos % kNanosPerSecond));
-  return out;
 }
 
 bool add_point(JobRecord& record, int32_t rank, const v1::HistoryPoint& point, absl::Time now) {
@@ -192,6 +166,10 @@ v1::Finished bounded(v1::Finished finished, const Limits& limits) {
     file = shortened(file, limits.message_bytes_max);
   }
   return finished;
+}
+
+std::string rank_text(const v1::Rank& rank) {
+  return absl::StrCat("rank ", rank.rank(), " on ", rank.node());
 }
 
 std::string exit_text(const v1::RankExit& exit) {

@@ -9,6 +9,7 @@
 
 #include "absl/time/time.h"
 #include "common/core/format.h"
+#include "common/wire/time.h"
 #include "laconic/v1/control.pb.h"
 #include "server/limits.h"
 
@@ -51,14 +52,11 @@ struct JobRecord {
 };
 
 using core::shortened;
+using wire::from_proto;
+using wire::to_proto;
 
 bool is_final(v1::JobState state);
 bool is_active(v1::JobState state);  // STARTING or RUNNING
-
-google::protobuf::Timestamp to_proto(absl::Time time);
-absl::Time from_proto(const google::protobuf::Timestamp& time);
-absl::Duration from_proto(const google::protobuf::Duration& duration);
-google::protobuf::Duration to_proto(absl::Duration duration);
 
 // Takes one rank's point in; false if it was known or comes too late.
 bool add_point(JobRecord& record, int32_t rank, const v1::HistoryPoint& point, absl::Time now);
@@ -74,6 +72,8 @@ v1::Failure bounded(v1::Failure failure, const Limits& limits);
 v1::RankExit bounded(v1::RankExit exit, int32_t world_size, const Limits& limits);
 v1::Finished bounded(v1::Finished finished, const Limits& limits);
 
+// "rank 2 on node-1".
+std::string rank_text(const v1::Rank& rank);
 // "exit code 3", "signal 9 (Killed)".
 std::string exit_text(const v1::RankExit& exit);
 

@@ -5,6 +5,7 @@
 
 #include "common/wire/compressor_spec.h"
 #include "common/wire/job_defaults.h"
+#include "common/wire/time.h"
 
 namespace laconic::wire {
 namespace {
@@ -83,10 +84,6 @@ core::Schedule to_schedule(v1::ExchangeSchedule schedule) {
   }
 }
 
-absl::Duration to_duration(const google::protobuf::Duration& duration) {
-  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
-}
-
 }  // namespace
 
 v1::Model with_model_defaults(v1::Model model) {
@@ -139,7 +136,7 @@ core::ExchangeSpec exchange_spec(const v1::TrainJob& job) {
   spec.codec.world_size = job.spec().workers().has_count() ? job.spec().workers().count() : 1;
   spec.error_feedback = exchange.compressor().error_feedback();
   spec.residual_decay = exchange.compressor().residual_decay();
-  spec.round_deadline = to_duration(exchange.round_deadline());
+  spec.round_deadline = from_proto(exchange.round_deadline());
   spec.schedule = to_schedule(exchange.schedule());
   if (exchange.has_local()) {
     spec.method = core::Method::kLocal;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/wire/time.h"
 
 namespace laconic::agent {
 namespace {
@@ -13,9 +14,7 @@ absl::Duration grace_of(const v1::StopTask& command) {
   if (!command.has_grace()) {
     return kStopGrace;
   }
-  const absl::Duration grace =
-      absl::Seconds(command.grace().seconds()) + absl::Nanoseconds(command.grace().nanos());
-  return std::clamp(grace, absl::ZeroDuration(), kStopGraceMax);
+  return std::clamp(wire::from_proto(command.grace()), absl::ZeroDuration(), kStopGraceMax);
 }
 
 v1::RankExit gone(const std::string& why) {
