@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -111,12 +110,11 @@ absl::StatusOr<Work> plan_work(const ScheduledMeanOptions& options) {
                    " is none; allowed: all_gather, sharded, star, ring, tree"));
 }
 
-double sum_of(const std::vector<std::unique_ptr<compress::ErrorFeedback>>& stage) {
+double sum_of(const std::vector<std::unique_ptr<compress::Feedback>>& stage) {
   double sum = 0;
   for (const auto& feedback : stage) {
     if (feedback != nullptr) {
-      const std::span<const float> owed = feedback->residual();
-      sum = std::accumulate(owed.begin(), owed.end(), sum);
+      sum += feedback->owed_sum();
     }
   }
   return sum;
@@ -158,8 +156,8 @@ absl::Status ScheduledMean::make_codecs(const ScheduledMeanOptions& options) {
     }
   }
   const auto feedback = [&](int part) {
-    return std::make_unique<compress::ErrorFeedback>(*codecs_[at(part)], options.error_feedback,
-                                                     options.residual_decay);
+    return compress::make_error_feedback(*codecs_[at(part)], options.error_feedback,
+                                         options.residual_decay, options.half_residuals);
   };
   for (const Step& step : list_.steps) {
     for (const Message& message : step.sends) {

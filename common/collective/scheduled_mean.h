@@ -15,7 +15,7 @@
 #include "common/collective/communicator.h"
 #include "common/collective/schedule.h"
 #include "common/compress/codec.h"
-#include "common/compress/error_feedback.h"
+#include "common/compress/feedback.h"
 #include "common/core/codec_spec.h"
 #include "common/core/layout.h"
 #include "common/core/partition.h"
@@ -31,6 +31,7 @@ struct ScheduledMeanOptions {
   core::Layout layout = {};
   bool error_feedback = false;
   double residual_decay = 1.0;  // 0..1
+  bool half_residuals = false;  // residuals in bfloat16
 };
 
 // Owned by one thread. One exchange is a transaction: run(), then commit() when all ranks have
@@ -61,7 +62,7 @@ class ScheduledMean {
   std::span<const float> mean() const { return mean_; }
 
   // Closes the exchange: both stages keep what their bytes left out. Norms are over all parts of
-  // both stages. Errors: as ErrorFeedback::commit.
+  // both stages. Errors: as Feedback::commit.
   absl::StatusOr<compress::FeedbackNorms> commit();
   // Restores both stages: what was to be sent still is owed. Without an open exchange: nothing.
   void rollback();
@@ -110,12 +111,12 @@ class ScheduledMean {
   const int world_size_;
   std::vector<core::Part> parts_;
   StepList list_;
-  std::vector<std::unique_ptr<compress::Codec>> codecs_;           // [parts]; null: float32
-  std::vector<std::unique_ptr<compress::ErrorFeedback>> stage_1_;  // [parts]; null: not encoded
-  std::vector<std::unique_ptr<compress::ErrorFeedback>> stage_2_;  // here
-  std::vector<bool> forwarded_;                                    // [parts]; results sent on
-  std::vector<float> mean_;                                        // [d]
-  std::vector<float> sum_;                                         // of one part
+  std::vector<std::unique_ptr<compress::Codec>> codecs_;      // [parts]; null: float32
+  std::vector<std::unique_ptr<compress::Feedback>> stage_1_;  // [parts]; null: not encoded
+  std::vector<std::unique_ptr<compress::Feedback>> stage_2_;  // here
+  std::vector<bool> forwarded_;                               // [parts]; results sent on
+  std::vector<float> mean_;                                   // [d]
+  std::vector<float> sum_;                                    // of one part
   // Of the exchange under way.
   FrameChannel* channel_ = nullptr;
   std::vector<PartState> states_;  // [parts]

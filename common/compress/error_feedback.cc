@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -67,6 +68,10 @@ void ErrorFeedback::rollback() {
   owed_ = owed_ || open_;
   open_ = false;
   payload_.reset();
+}
+
+double ErrorFeedback::owed_sum() const {
+  return std::accumulate(residual_.begin(), residual_.end(), 0.0);
 }
 
 absl::Status ErrorFeedback::set_residual(std::span<const float> residual) {

@@ -24,22 +24,13 @@
 
 #include "absl/status/statusor.h"
 #include "common/compress/buffer_pool.h"
-#include "common/compress/codec.h"
-#include "common/core/byte_buffer.h"
+#include "common/compress/feedback.h"
 
 namespace laconic::compress {
 
-// How much a committed exchange left out.
-struct FeedbackNorms {
-  double input = 0;                    // L2 of v
-  double residual = 0;                 // L2 of e', 0 with feedback off
-  double compression_error_ratio = 0;  // |D(Q(a)) - a|^2 / |a|^2, 0 when a = 0
-  double owed = 0;                     // L2 of a
-};
-
 // Owned by one thread. One exchange is a transaction: encode(), then commit() when the round is
 // complete or rollback() when it was aborted.
-class ErrorFeedback {
+class ErrorFeedback final : public Feedback {
  public:
   // `codec` must outlive this object. decay: beta in 0..1. enabled = false: e stays zero.
   ErrorFeedback(const Codec& codec, bool enabled, double decay);
@@ -55,13 +46,18 @@ class ErrorFeedback {
   // Errors: those of Codec::encode_sum, and the residual is unspecified then; FailedPrecondition if
   // an exchange is open. No exchange is open after an error.
   absl::StatusOr<std::shared_ptr<const core::ByteBuffer>> encode(std::span<const float> v,
-                                                                 uint64_t seed = 0);
+                                                                 uint64_t seed) override;
+  // With seed 0.
+  absl::StatusOr<std::shared_ptr<const core::ByteBuffer>> encode(std::span<const float> v) {
+    return encode(v, /*seed=*/0);
+  }
 
   // Close the exchange. commit: residual() is e'. rollback: residual() is a, which still is owed.
   // Without an open one they do nothing (commit returns zeros).
   // Errors of commit: Internal if our own payload does not decode.
-  absl::StatusOr<FeedbackNorms> commit();
-  void rollback();
+  absl::StatusOr<FeedbackNorms> commit() override;
+  void rollback() override;
+  double owed_sum() const override;
 
   // e, or a after a rollback.
   std::span<const float> residual() const { return residual_; }

@@ -12,15 +12,23 @@ enum class Method : uint8_t {
   kLocal = 1,  // H inner steps, then the mean drift with an outer Nesterov step
 };
 
+// What error feedback keeps.
+enum class FeedbackForm : uint8_t {
+  kResidual = 0,  // what compression dropped, for the next message
+  kEf21 = 1,      // what receivers hold; messages are differences. Schedule all_gather only
+};
+
 struct ExchangeSpec {
   Method method = Method::kDense;
   CodecSpec codec;
   Schedule schedule = Schedule::kAuto;  // schedule_choice.h says what auto is
   bool error_feedback = false;
-  double residual_decay = 1.0;  // beta, 0..1
-  int64_t inner_steps = 1;      // H >= 1
-  double outer_rate = 0.7;      // eta
-  double outer_momentum = 0.6;  // mu
+  FeedbackForm feedback = FeedbackForm::kResidual;  // with error_feedback
+  double residual_decay = 1.0;                      // beta, 0..1; 1 with kEf21
+  bool half_residuals = false;                      // residuals in bfloat16; not with kEf21
+  int64_t inner_steps = 1;                          // H >= 1
+  double outer_rate = 0.7;                          // eta
+  double outer_momentum = 0.6;                      // mu
   absl::Duration round_deadline = absl::Seconds(60);
 };
 

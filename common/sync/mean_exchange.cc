@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/compress/ef21.h"
 #include "common/core/digest.h"
 #include "common/core/schedule_choice.h"
 #include "common/core/status_macros.h"
@@ -38,6 +39,30 @@ double norm(std::span<const float> values) {
   return std::sqrt(squares);
 }
 
+absl::Status check_feedback(const core::ExchangeSpec& spec) {
+  if (!(spec.residual_decay >= 0 && spec.residual_decay <= 1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("residual_decay is ", spec.residual_decay, "; allowed: 0..1"));
+  }
+  if (!spec.error_feedback || spec.feedback == core::FeedbackForm::kResidual) {
+    return absl::OkStatus();
+  }
+  // The mean that all ranks keep is changed by every rank's own bytes, not by a mean made anew.
+  if (spec.schedule != core::Schedule::kAuto && spec.schedule != core::Schedule::kAllGather) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("EF21 with the schedule ", core::schedule_name(spec.schedule),
+                     "; allowed: all_gather, or auto, which is all_gather then"));
+  }
+  if (spec.codec.kind == core::CodecKind::kNone || spec.residual_decay != 1 ||
+      spec.half_residuals) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("EF21 with codec ", static_cast<int>(spec.codec.kind), ", residual_decay ",
+                     spec.residual_decay, spec.half_residuals ? " and bfloat16 residuals" : "",
+                     "; allowed: a lossy codec, 1, and no residuals in bfloat16"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<MeanExchange>> MeanExchange::make(
@@ -46,10 +71,8 @@ absl::StatusOr<std::unique_ptr<MeanExchange>> MeanExchange::make(
   if (layout.elements() < 1) {
     return absl::InvalidArgumentError("the model has no parameters: there is nothing to train");
   }
-  if (!(spec.residual_decay >= 0 && spec.residual_decay <= 1)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("residual_decay is ", spec.residual_decay, "; allowed: 0..1"));
-  }
+  const bool ef21 = spec.error_feedback && spec.feedback == core::FeedbackForm::kEf21;
+  LACONIC_RETURN_IF_ERROR(check_feedback(spec));
   const bool dense = spec.codec.kind == core::CodecKind::kNone;
   core::CodecSpec codec_spec = spec.codec;
   codec_spec.rank = communicator.rank();
@@ -58,16 +81,22 @@ absl::StatusOr<std::unique_ptr<MeanExchange>> MeanExchange::make(
   if (!dense) {  // Made first: it checks the spec, which sizes and schedule follow from.
     LACONIC_ASSIGN_OR_RETURN(codec, compress::make_codec(codec_spec, layout));
   }
+  const core::Schedule asked = ef21 ? core::Schedule::kAllGather : spec.schedule;
   const core::Schedule schedule =
-      core::choose_schedule(spec.schedule, spec.codec, layout, communicator.world_size());
+      core::choose_schedule(asked, spec.codec, layout, communicator.world_size());
   std::unique_ptr<MeanExchange> made(new MeanExchange(schedule, layout.elements(), communicator));
   if (dense && schedule == core::Schedule::kSharded) {
     return made;
   }
   if (!dense && schedule == core::Schedule::kAllGather) {
     made->codec_ = std::move(codec);
-    made->error_feedback_ = std::make_unique<compress::ErrorFeedback>(
-        *made->codec_, spec.error_feedback, spec.residual_decay);
+    if (ef21) {
+      made->feedback_ = std::make_unique<compress::Ef21>(*made->codec_);
+      made->mean_state_.resize(static_cast<size_t>(layout.elements()));
+    } else {
+      made->feedback_ = compress::make_error_feedback(*made->codec_, spec.error_feedback,
+                                                      spec.residual_decay, spec.half_residuals);
+    }
     return made;
   }
   LACONIC_ASSIGN_OR_RETURN(made->scheduled_, collective::ScheduledMean::make(
@@ -77,7 +106,8 @@ absl::StatusOr<std::unique_ptr<MeanExchange>> MeanExchange::make(
                                                   .codec = codec_spec,
                                                   .layout = layout,
                                                   .error_feedback = spec.error_feedback && !dense,
-                                                  .residual_decay = spec.residual_decay}));
+                                                  .residual_decay = spec.residual_decay,
+                                                  .half_residuals = spec.half_residuals}));
   std::vector<float>().swap(made->scratch_);  // The schedule has its own.
   return made;
 }
@@ -160,7 +190,7 @@ absl::Status MeanExchange::gathered_mean(std::span<const float> v, std::span<flo
   std::shared_ptr<const core::ByteBuffer> payload;
   {
     const Stopwatch watch(stats_.compress_seconds);
-    LACONIC_ASSIGN_OR_RETURN(payload, error_feedback_->encode(v, tag().round));
+    LACONIC_ASSIGN_OR_RETURN(payload, feedback_->encode(v, tag().round));
   }
   absl::StatusOr<std::vector<collective::Payload>> payloads;
   {
@@ -171,13 +201,19 @@ absl::Status MeanExchange::gathered_mean(std::span<const float> v, std::span<flo
   const Stopwatch watch(stats_.decompress_seconds);
   absl::Status status = payloads.ok() ? add_decoded(*payloads) : payloads.status();
   if (!status.ok()) {
-    error_feedback_->rollback();
+    feedback_->rollback();
     return status;
   }
-  LACONIC_ASSIGN_OR_RETURN(const compress::FeedbackNorms norms, error_feedback_->commit());
+  LACONIC_ASSIGN_OR_RETURN(const compress::FeedbackNorms norms, feedback_->commit());
   const auto ranks = static_cast<float>(communicator_.world_size());
-  std::transform(scratch_.begin(), scratch_.end(), out.begin(),
-                 [ranks](float sum) { return sum / ranks; });
+  if (mean_state_.empty()) {
+    std::transform(scratch_.begin(), scratch_.end(), out.begin(),
+                   [ranks](float sum) { return sum / ranks; });
+  } else {
+    std::transform(scratch_.begin(), scratch_.end(), mean_state_.begin(), mean_state_.begin(),
+                   [ranks](float sum, float state) { return state + sum / ranks; });
+    std::copy(mean_state_.begin(), mean_state_.end(), out.begin());
+  }
   take_norms(norms);
   return absl::OkStatus();
 }

@@ -13,7 +13,7 @@
 #include "common/collective/communicator.h"
 #include "common/collective/scheduled_mean.h"
 #include "common/compress/codec.h"
-#include "common/compress/error_feedback.h"
+#include "common/compress/feedback.h"
 #include "common/core/exchange_spec.h"
 #include "common/core/layout.h"
 #include "common/sync/sync_method.h"
@@ -38,8 +38,8 @@ class MeanExchange {
   //
   // By the schedule that core::choose_schedule() takes. Sharded without a codec:
   // Communicator::all_reduce_mean, in double. All-gather with one: every rank's payload is decoded,
-  // its own included, and summed in rank order in float32. The others: ScheduledMean. All ranks get
-  // the same.
+  // its own included, and summed in rank order in float32; with EF21 the sum changes the mean that
+  // all ranks keep. The others: ScheduledMean. All ranks get the same.
   // Errors: those of the communicator and the codec; then error feedback is rolled back, `out` is
   // unchanged, and the round does not count. It may be called again, with the same v: what is owed
   // already is not added twice.
@@ -69,10 +69,11 @@ class MeanExchange {
   const core::Schedule schedule_;
   const int64_t elements_;
   collective::Communicator& communicator_;
-  std::unique_ptr<collective::ScheduledMean> scheduled_;     // null for the other two ways
-  std::unique_ptr<compress::Codec> codec_;                   // of gathered_mean(), else null
-  std::unique_ptr<compress::ErrorFeedback> error_feedback_;  // with codec_
-  std::vector<float> scratch_;                               // [d]
+  std::unique_ptr<collective::ScheduledMean> scheduled_;  // null for the other two ways
+  std::unique_ptr<compress::Codec> codec_;                // of gathered_mean(), else null
+  std::unique_ptr<compress::Feedback> feedback_;          // with codec_
+  std::vector<float> scratch_;                            // [d]
+  std::vector<float> mean_state_;                         // [d]: H of ef21.h; else empty
   uint64_t digest_ = 0;
   SyncStats stats_;
 };

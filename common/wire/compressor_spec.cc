@@ -84,6 +84,11 @@ bool is_unbiased(const v1::Compressor& compressor) {
   return is_scaled(compressor) || compressor.has_natural() || compressor.quantize().stochastic();
 }
 
+// Error feedback is on unless the job says otherwise.
+bool needs_feedback(const v1::Compressor& compressor) {
+  return !loses_nothing(compressor) && !is_unbiased(compressor);
+}
+
 void check_error_feedback(Checker& checker, const std::string& path,
                           const v1::Compressor& compressor) {
   if (!compressor.error_feedback()) {
@@ -95,6 +100,45 @@ void check_error_feedback(Checker& checker, const std::string& path,
     checker.add(path,
                 "is true with scaled values, on which it diverges; allowed: true with scaled: "
                 "false");
+  }
+}
+
+void check_feedback(Checker& checker, const std::string& path, const v1::Compressor& compressor) {
+  const bool off = compressor.has_error_feedback() && !compressor.error_feedback();
+  const bool ef21 = compressor.feedback() == v1::EF21;
+  if (compressor.has_feedback()) {
+    const std::string form = v1::Feedback_Name(compressor.feedback());
+    if (!v1::Feedback_IsValid(compressor.feedback()) ||
+        compressor.feedback() == v1::FEEDBACK_UNSPECIFIED) {
+      checker.add(path + ".feedback", absl::StrCat("is ", static_cast<int>(compressor.feedback()),
+                                                   "; allowed: ERROR_FEEDBACK or EF21"));
+    } else if (off) {
+      checker.add(path + ".feedback", absl::StrCat("is ", form,
+                                                   " with error_feedback false; "
+                                                   "allowed: error_feedback true or unset"));
+    } else if (loses_nothing(compressor) || is_scaled(compressor)) {
+      checker.add(path + ".feedback", absl::StrCat("is ", form,
+                                                   " with a codec that loses nothing or is scaled; "
+                                                   "allowed: a lossy codec with scaled: false"));
+    }
+  }
+  if (ef21 && compressor.has_residual_decay() && compressor.residual_decay() != 1) {
+    checker.add(path + ".residual_decay",
+                absl::StrCat("is ", compressor.residual_decay(),
+                             " with feedback EF21, which keeps no residual; allowed: 1 or unset"));
+  }
+  if (compressor.has_residual_bits()) {
+    const int32_t bits = compressor.residual_bits();
+    const bool kept = compressor.has_error_feedback() ? compressor.error_feedback()
+                      : compressor.has_feedback()     ? true
+                                                      : needs_feedback(compressor);
+    if (bits != 32 && bits != 16) {
+      checker.add(path + ".residual_bits", absl::StrCat("is ", bits, "; allowed: 32 or 16"));
+    } else if (bits == 16 && (ef21 || !kept)) {
+      checker.add(path + ".residual_bits",
+                  absl::StrCat("is 16 ", ef21 ? "with feedback EF21" : "without error feedback",
+                               "; allowed: 16 with error feedback in the form ERROR_FEEDBACK"));
+    }
   }
 }
 
@@ -134,6 +178,7 @@ void check_compressor(Checker& checker, const v1::Compressor& compressor) {
         "bits or exponential, natural, chunked_top_k with 8 or 4 value_bits");
   }
   check_error_feedback(checker, path + ".error_feedback", compressor);
+  check_feedback(checker, path, compressor);
   if (compressor.has_residual_decay()) {
     checker.number(path + ".residual_decay", compressor.residual_decay(), {.low = 0, .high = 1});
   }
@@ -157,7 +202,7 @@ void fill_compressor(v1::Compressor& compressor, bool local) {
     chunked.set_value_bits(chunked.has_value_bits() ? chunked.value_bits() : 2);
   }
   if (!compressor.has_error_feedback()) {
-    compressor.set_error_feedback(!compressor.has_none() && !is_unbiased(compressor));
+    compressor.set_error_feedback(compressor.has_feedback() || needs_feedback(compressor));
   }
   if (compressor.has_rand_k() && !compressor.rand_k().has_scaled()) {
     compressor.mutable_rand_k()->set_scaled(!compressor.error_feedback());
@@ -166,7 +211,17 @@ void fill_compressor(v1::Compressor& compressor, bool local) {
     compressor.mutable_perm_k()->set_scaled(!compressor.error_feedback());
   }
   if (!compressor.has_residual_decay()) {
-    compressor.set_residual_decay(local ? 0.9 : 1.0);
+    compressor.set_residual_decay(local && compressor.feedback() != v1::EF21 ? 0.9 : 1.0);
+  }
+}
+
+void set_feedback(const v1::Compressor& compressor, core::ExchangeSpec& spec) {
+  spec.error_feedback = compressor.error_feedback();
+  spec.residual_decay = compressor.residual_decay();
+  spec.half_residuals = compressor.residual_bits() == 16;
+  if (spec.error_feedback && compressor.feedback() == v1::EF21) {
+    spec.feedback = core::FeedbackForm::kEf21;
+    spec.schedule = core::Schedule::kAllGather;
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common/core/codec_spec.h"
+#include "common/core/exchange_spec.h"
 #include "common/wire/job_checker.h"
 #include "laconic/v1/job.pb.h"
 
@@ -12,6 +13,10 @@ void check_compressor(Checker& checker, const v1::Compressor& compressor);
 
 // Fills in every unset field that has a default. local: the method is local, else dense.
 void fill_compressor(v1::Compressor& compressor, bool local);
+
+// Error feedback of a compressor with its defaults filled in. With EF21 also the schedule, which
+// has been checked.
+void set_feedback(const v1::Compressor& compressor, core::ExchangeSpec& spec);
 
 // The codec of a compressor with its defaults filled in; rank and world_size are not.
 core::CodecSpec codec_spec(const v1::Compressor& compressor);

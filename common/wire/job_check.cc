@@ -351,6 +351,9 @@ void check_schedule(Checker& checker, const v1::Exchange& exchange) {
                                    ", which cuts the vector, and this compressor needs it whole; "
                                    "allowed: AUTO or ALL_GATHER, or the compressor none, quantize "
                                    "or top_k"));
+  } else if (exchange.schedule() > v1::ALL_GATHER && compressor.feedback() == v1::EF21) {
+    checker.add(path, absl::StrCat("is ", v1::ExchangeSchedule_Name(exchange.schedule()),
+                                   " with feedback EF21; allowed: AUTO or ALL_GATHER"));
   }
 }
 

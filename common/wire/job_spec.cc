@@ -134,10 +134,9 @@ core::ExchangeSpec exchange_spec(const v1::TrainJob& job) {
   core::ExchangeSpec spec;
   spec.codec = codec_spec(exchange.compressor());
   spec.codec.world_size = job.spec().workers().has_count() ? job.spec().workers().count() : 1;
-  spec.error_feedback = exchange.compressor().error_feedback();
-  spec.residual_decay = exchange.compressor().residual_decay();
   spec.round_deadline = from_proto(exchange.round_deadline());
   spec.schedule = to_schedule(exchange.schedule());
+  set_feedback(exchange.compressor(), spec);
   if (exchange.has_local()) {
     spec.method = core::Method::kLocal;
     spec.inner_steps = exchange.local().inner_steps();

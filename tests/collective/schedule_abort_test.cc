@@ -5,44 +5,16 @@
 #include "absl/strings/str_cat.h"
 #include "common/collective/scheduled_mean.h"
 #include "common/core/random.h"
+#include "tests/collective/failing_transport.h"
 #include "tests/collective/world.h"
 
 namespace laconic::collective {
 namespace {
 
+using ::laconic::testing::FailingTransport;
 using ::laconic::testing::kTestDeadline;
 using ::laconic::testing::on_all_ranks;
 using ::laconic::testing::Transports;
-
-// Fails at its n-th send or receive, counted together from 0, as if the link had broken.
-class FailingTransport final : public Transport {
- public:
-  FailingTransport(std::unique_ptr<Transport> real, int fails_at)
-      : real_(std::move(real)), left_(fails_at) {}
-  int rank() const override { return real_->rank(); }
-  int world_size() const override { return real_->world_size(); }
-  absl::Status send(int to_rank, Frame frame, absl::Time deadline) override {
-    if (left_-- == 0) {
-      return absl::UnavailableError("injected");
-    }
-    return real_->send(to_rank, std::move(frame), deadline);
-  }
-  absl::StatusOr<Frame> receive(int from_rank, absl::Time deadline) override {
-    if (left_-- == 0) {
-      return absl::UnavailableError("injected");
-    }
-    return real_->receive(from_rank, deadline);
-  }
-  absl::Status finish(absl::Time deadline) override { return real_->finish(deadline); }
-  int lost_rank() const override { return real_->lost_rank(); }
-  ByteCounts bytes() const override { return real_->bytes(); }
-  ByteCounts peer_bytes(int rank) const override { return real_->peer_bytes(rank); }
-  void abort(const absl::Status& reason) override { real_->abort(reason); }
-
- private:
-  const std::unique_ptr<Transport> real_;
-  std::atomic<int> left_;
-};
 
 struct Case {
   const char* name;

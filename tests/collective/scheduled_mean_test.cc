@@ -1,4 +1,5 @@
 #include "common/collective/scheduled_mean.h"
+#include "common/compress/error_feedback.h"
 
 #include <cmath>
 

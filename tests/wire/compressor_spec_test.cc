@@ -142,6 +142,55 @@ TEST(LowRankSpecTest, SendsTwoThinMatricesForOne) {
   EXPECT_NE(complaints("low_rank {}"), "");
 }
 
+TEST(FeedbackSpecTest, Ef21TurnsErrorFeedbackOnAndTakesAllGather) {
+  const core::ExchangeSpec unset = spec_of("top_k {density: 0.1}");
+  EXPECT_EQ(unset.feedback, core::FeedbackForm::kResidual);
+  EXPECT_EQ(unset.schedule, core::Schedule::kAuto);
+  EXPECT_FALSE(unset.half_residuals);
+  for (const std::string codec : {"top_k {density: 0.1}", "natural {}", "quantize {bits: 1}"}) {
+    EXPECT_EQ(complaints(codec + " feedback: EF21"), "");
+    const core::ExchangeSpec spec = spec_of(codec + " feedback: EF21");
+    EXPECT_TRUE(spec.error_feedback);
+    EXPECT_EQ(spec.feedback, core::FeedbackForm::kEf21);
+    EXPECT_EQ(spec.schedule, core::Schedule::kAllGather);
+    EXPECT_EQ(spec.residual_decay, 1);
+  }
+  v1::TrainJob local = job_with("quantize {bits: 1} feedback: EF21");
+  local.mutable_spec()->mutable_exchange()->mutable_local()->set_inner_steps(2);
+  EXPECT_EQ(exchange_spec(local).residual_decay, 1);
+  EXPECT_EQ(spec_of("natural {} feedback: ERROR_FEEDBACK").error_feedback, true);
+}
+
+TEST(FeedbackSpecTest, RefusesFormsThatMeanNothing) {
+  EXPECT_EQ(complaints("quantize {bits: 1} feedback: EF21 error_feedback: false"),
+            "feedback is EF21 with error_feedback false; allowed: error_feedback true or unset\n");
+  EXPECT_EQ(complaints("none {} feedback: EF21"),
+            "feedback is EF21 with a codec that loses nothing or is scaled; allowed: a lossy codec "
+            "with scaled: false\n");
+  EXPECT_EQ(complaints("perm_k {scaled: true} feedback: EF21"),
+            "feedback is EF21 with a codec that loses nothing or is scaled; allowed: a lossy codec "
+            "with scaled: false\n");
+  EXPECT_EQ(complaints("quantize {bits: 1} feedback: EF21 residual_decay: 0.9"),
+            "residual_decay is 0.9 with feedback EF21, which keeps no residual; allowed: 1 or "
+            "unset\n");
+  EXPECT_EQ(complaints("quantize {bits: 1} feedback: FEEDBACK_UNSPECIFIED"),
+            "feedback is 0; allowed: ERROR_FEEDBACK or EF21\n");
+}
+
+TEST(FeedbackSpecTest, HalfResidualsNeedResiduals) {
+  EXPECT_EQ(complaints("quantize {bits: 1} residual_bits: 16"), "");
+  EXPECT_TRUE(spec_of("quantize {bits: 1} residual_bits: 16").half_residuals);
+  EXPECT_FALSE(spec_of("quantize {bits: 1} residual_bits: 32").half_residuals);
+  EXPECT_EQ(complaints("quantize {bits: 1} residual_bits: 8"),
+            "residual_bits is 8; allowed: 32 or 16\n");
+  EXPECT_EQ(complaints("natural {} residual_bits: 16"),
+            "residual_bits is 16 without error feedback; allowed: 16 with error feedback in the "
+            "form ERROR_FEEDBACK\n");
+  EXPECT_EQ(complaints("quantize {bits: 1} feedback: EF21 residual_bits: 16"),
+            "residual_bits is 16 with feedback EF21; allowed: 16 with error feedback in the form "
+            "ERROR_FEEDBACK\n");
+}
+
 TEST(EntropySpecTest, AddsAByteToTheLargestPayload) {
   for (const std::string codec :
        {"quantize {bits: 4}", "natural {}", "chunked_top_k {value_bits: 8}",
