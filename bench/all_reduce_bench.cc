@@ -91,9 +91,11 @@ absl::Status run_ranks(const RankOptions& options, const Namespaces* hosts) {
   return wait_for_all(std::move(running));
 }
 
-// Of one method: the slowest rank of each repetition, and what a rank sends.
+// Of one method: the slowest rank of each repetition, what all ranks together compute, and what a
+// rank sends.
 struct MethodSamples {
   Samples seconds;
+  Samples cpu_seconds;
   Samples bytes_sent;
 };
 
@@ -109,6 +111,7 @@ absl::StatusOr<std::map<std::string, MethodSamples>> collect(const RankOptions& 
                                                 sample.repetition));
       }
       at->second.seconds = std::max(at->second.seconds, sample.seconds);
+      at->second.cpu_seconds += first ? 0 : sample.cpu_seconds;
       at->second.bytes_sent = std::max(at->second.bytes_sent, sample.bytes_sent);
     }
   }
@@ -116,6 +119,7 @@ absl::StatusOr<std::map<std::string, MethodSamples>> collect(const RankOptions& 
   for (const auto& [method, repetitions] : slowest) {
     for (const auto& [repetition, sample] : repetitions) {
       result[method].seconds.add(sample.seconds);
+      result[method].cpu_seconds.add(sample.cpu_seconds);
       result[method].bytes_sent.add(static_cast<double>(sample.bytes_sent));
     }
   }
@@ -142,6 +146,10 @@ void add_rows(const Options& options, std::map<std::string, MethodSamples>& samp
     MethodSamples& ours = samples[method];
     if (method != "gloo_ring" && samples.contains("gloo_ring")) {
       report.add(prefix + method, ours.seconds, "s", "gloo_ring", samples["gloo_ring"].seconds);
+    }
+    if (method != "gloo_ring" && samples.contains("gloo_ring")) {
+      report.add(prefix + method + "_cpu", ours.cpu_seconds, "CPU_s", "gloo_ring",
+                 samples["gloo_ring"].cpu_seconds);
     }
     if (!options.rate.empty()) {
       Samples ideal;

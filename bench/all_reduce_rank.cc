@@ -132,7 +132,7 @@ class Rank {
     std::string text;
     for (const RankSample& sample : samples_) {
       absl::StrAppend(&text, sample.method, " ", sample.repetition, " ", sample.seconds, " ",
-                      sample.bytes_sent, " ", sample.digest, "\n");
+                      sample.cpu_seconds, " ", sample.bytes_sent, " ", sample.digest, "\n");
     }
     return text;
   }
@@ -178,12 +178,15 @@ class Rank {
     LACONIC_RETURN_IF_ERROR(barrier());
     const int64_t sent = communicator_.bytes().sent;
     const double start = wall_seconds();
+    const double cpu_start = process_cpu_seconds();
     LACONIC_RETURN_IF_ERROR(operation());
     const double seconds = wall_seconds() - start;
+    const double cpu_seconds = process_cpu_seconds() - cpu_start;
     if (repetition >= 0) {
       samples_.push_back({.method = method,
                           .repetition = repetition,
                           .seconds = seconds,
+                          .cpu_seconds = cpu_seconds,
                           .bytes_sent = communicator_.bytes().sent - sent,
                           .digest = core::digest(result_)});
     }
@@ -235,8 +238,8 @@ std::vector<RankSample> read_samples(const std::string& directory, int rank) {
   std::vector<RankSample> samples;
   std::ifstream file(file_of(directory, "samples", rank));
   RankSample sample;
-  while (file >> sample.method >> sample.repetition >> sample.seconds >> sample.bytes_sent >>
-         sample.digest) {
+  while (file >> sample.method >> sample.repetition >> sample.seconds >> sample.cpu_seconds >>
+         sample.bytes_sent >> sample.digest) {
     samples.push_back(sample);
   }
   return samples;

@@ -27,6 +27,7 @@ struct RankSample {
   std::string method;
   int repetition = 0;
   double seconds = 0;      // from a barrier until this rank has the mean
+  double cpu_seconds = 0;  // of the whole process, all its threads, meanwhile
   int64_t bytes_sent = 0;  // frames with their headers; 0 for gloo, which does not count
   uint64_t digest = 0;     // of the result
 };

@@ -59,6 +59,8 @@ class Report {
 
 // CPU seconds of this thread: what other processes take of the machine does not count.
 double thread_seconds();
+// The same of all threads of this process together.
+double process_cpu_seconds();
 // Seconds of a clock that never goes back.
 double wall_seconds();
 
