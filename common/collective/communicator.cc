@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/collective/dense_mean.h"
 #include "common/core/status_macros.h"
 
 namespace laconic::collective {
@@ -18,31 +19,6 @@ static_assert(2 * kTilesAhead * (kFrameHeaderBytes + kFramePayloadBytesMax) <= k
 
 size_t at(int rank) {
   return static_cast<size_t>(rank);
-}
-
-// The r-th of P parts of d elements: [begin, end).
-struct Part {
-  size_t begin = 0;
-  size_t end = 0;
-  size_t bytes() const { return (end - begin) * sizeof(float); }
-};
-Part part_of(size_t elements, int rank, int world_size) {
-  const size_t parts = at(world_size);
-  return {elements * at(rank) / parts, elements * (at(rank) + 1) / parts};
-}
-
-// Floats travel as they lie in memory; every machine this builds on is little-endian.
-Payload to_payload(std::span<const float> values) {
-  const auto bytes = std::make_shared<core::ByteBuffer>(values.size_bytes());
-  if (!values.empty()) {
-    std::memcpy(bytes->data(), values.data(), values.size_bytes());
-  }
-  return Payload(bytes);
-}
-float float_at(const core::ByteBuffer& bytes, size_t index) {
-  float value = 0;
-  std::memcpy(&value, bytes.data() + index * sizeof(float), sizeof(float));
-  return value;
 }
 
 }  // namespace
@@ -72,41 +48,16 @@ absl::StatusOr<std::vector<Payload>> Communicator::all_gather(const Payload& pay
   return all;
 }
 
-absl::Status Communicator::all_reduce_mean(std::span<float> in_out, const OpTag& tag) {
-  if (world_size() == 1) {
-    return absl::OkStatus();
+absl::Status Communicator::all_reduce_mean(std::span<const float> v, std::span<float> mean,
+                                           const OpTag& tag) {
+  if (v.size() != mean.size()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "all_reduce_mean: ", v.size(), " elements, room for the mean of ", mean.size()));
   }
-  const Part own = part_of(in_out.size(), rank(), world_size());
-  Exchange scatter;
-  scatter.header = channel_.start(FrameKind::kPart, tag);
-  Exchange gather;
-  gather.header = channel_.start(FrameKind::kReduced, tag);
-  for (int r = 0; r < world_size(); ++r) {
-    const Part part = part_of(in_out.size(), r, world_size());
-    scatter.outgoing.push_back(
-        r == rank() ? Payload{} : to_payload(in_out.subspan(part.begin, part.end - part.begin)));
-    scatter.incoming.push_back({.expected = {static_cast<int64_t>(own.bytes()), true}});
-    gather.incoming.push_back({.expected = {static_cast<int64_t>(part.bytes()), true}});
+  if (world_size() > 1) {
+    return DenseMean(channel_, tiles_, v, mean, tag).run();
   }
-  LACONIC_RETURN_IF_ERROR(run(scatter));
-  std::vector<float> mean(own.end - own.begin);
-  for (size_t i = 0; i < mean.size(); ++i) {
-    double sum = 0;
-    for (int r = 0; r < world_size(); ++r) {
-      sum += r == rank() ? in_out[own.begin + i] : float_at(*scatter.incoming[at(r)].bytes, i);
-    }
-    mean[i] = static_cast<float>(sum / world_size());
-  }
-  gather.outgoing.assign(at(world_size()), to_payload(mean));
-  LACONIC_RETURN_IF_ERROR(run(gather));
-  std::copy(mean.begin(), mean.end(), in_out.begin() + static_cast<std::ptrdiff_t>(own.begin));
-  for (int r = 0; r < world_size(); ++r) {
-    const core::ByteBuffer& bytes = *gather.incoming[at(r)].bytes;
-    if (r != rank() && bytes.size() > 0) {
-      std::memcpy(in_out.data() + part_of(in_out.size(), r, world_size()).begin, bytes.data(),
-                  bytes.size());
-    }
-  }
+  std::copy(v.begin(), v.end(), mean.begin());
   return absl::OkStatus();
 }
 

@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "common/collective/frame_channel.h"
 #include "common/collective/transport.h"
+#include "common/compress/buffer_pool.h"
 
 namespace laconic::collective {
 
@@ -41,13 +42,21 @@ class Communicator {
   absl::StatusOr<std::vector<Payload>> all_gather(const Payload& payload, int64_t payload_bytes_max,
                                                   const OpTag& tag);
 
-  // Replaces `in_out` ([d] f32, any d) by its mean over the ranks, bit-identical on all: rank r
-  // sums the r-th part in rank order in double and sends the float result to all. `in_out` is
-  // unchanged after an error. No traffic when P = 1.
+  // Writes the mean of the ranks' vectors to `mean`, bit-identical on all: rank r sums the r-th
+  // part in rank order in double and sends the float32 result to all (dense_mean.h). No traffic
+  // when P = 1.
   //
-  // Cost: 2 alpha + 2 (P-1)/P 4 d bytes sent and received, and 64 bytes per frame. Errors: as
-  // all_gather.
-  absl::Status all_reduce_mean(std::span<float> in_out, const OpTag& tag);
+  //   v, mean  [d] f32, any d; the same memory, or apart. After an error v is unchanged, and
+  //   `mean`,
+  //            where it is another vector, unspecified.
+  //
+  // Cost: 2 alpha + 2 (P-1)/P 4 d bytes sent and received, and 64 bytes per frame. In place 4 d
+  // bytes of memory meanwhile. Errors: as all_gather; InvalidArgument for different lengths.
+  absl::Status all_reduce_mean(std::span<const float> v, std::span<float> mean, const OpTag& tag);
+  // In place.
+  absl::Status all_reduce_mean(std::span<float> in_out, const OpTag& tag) {
+    return all_reduce_mean(in_out, in_out, tag);
+  }
 
   // Tells the others that this rank is busy before its next operation and will come: each such word
   // gives it one more deadline, kPassedOverMax of them at most. tag: that operation's.
@@ -69,6 +78,9 @@ class Communicator {
   void abort(const absl::Status& reason) { transport_.abort(reason); }
 
  private:
+  // Kept between operations: without that each tile's memory is faulted in anew, page by page.
+  static constexpr size_t kSpareTiles = 64;
+
   // What one peer sends in one exchange, as far as it has come.
   struct Incoming {
     std::shared_ptr<core::ByteBuffer> bytes = std::make_shared<core::ByteBuffer>();
@@ -91,6 +103,7 @@ class Communicator {
 
   Transport& transport_;
   FrameChannel channel_;
+  compress::BufferPool tiles_{kSpareTiles};  // of all_reduce_mean()
 };
 
 }  // namespace laconic::collective

@@ -63,7 +63,8 @@ FrameHeader FrameChannel::start(FrameKind kind, const OpTag& tag, uint64_t count
 absl::Status FrameChannel::send(int to, FrameHeader header, Payload payload) {
   header.to_rank = static_cast<uint16_t>(to);
   header.payload_bytes = static_cast<uint32_t>(payload.size);
-  header.payload_crc32c = core::crc32c(payload.bytes());
+  header.payload_crc32c =
+      payload.crc32c.has_value() ? *payload.crc32c : core::crc32c(payload.bytes());
   Frame frame{header, std::move(payload)};
   const int64_t bytes = frame.bytes();
   const auto payload_bytes = static_cast<int64_t>(frame.payload.size);
@@ -93,14 +94,36 @@ absl::StatusOr<Payload> FrameChannel::receive_message(int from, const FrameHeade
   if (absl::Status status = check_total(from, total, expected); !status.ok()) {
     return blame(from, std::move(status));
   }
-  absl::Status status = check_payload(frame.header, frame.payload.bytes());
-  if (status.ok() && tile_count(total) != 1) {
-    status = absl::DataLossError(absl::StrCat("a message of ", total, " bytes in several frames"));
+  if (tile_count(total) != 1) {
+    return blame(from, absl::DataLossError(absl::StrCat("from rank ", from, ": a message of ",
+                                                        total, " bytes in several frames")));
   }
-  if (!status.ok()) {
+  return checked(std::move(frame));
+}
+
+absl::StatusOr<Payload> FrameChannel::receive_tile(int from, const FrameHeader& header,
+                                                   uint64_t first_sequence) {
+  LACONIC_ASSIGN_OR_RETURN(Frame frame, receive(from, header, first_sequence));
+  const auto due = static_cast<int64_t>(header.payload_bytes_total);
+  const auto total = static_cast<int64_t>(frame.header.payload_bytes_total);
+  if (absl::Status status = check_total(from, total, {due, /*exact=*/true}); !status.ok()) {
+    return blame(from, std::move(status));
+  }
+  if (frame.header.tile != header.tile) {
+    return blame(from,
+                 absl::DataLossError(absl::StrCat("rank ", from, " sent tile ", frame.header.tile,
+                                                  " where tile ", header.tile, " was due")));
+  }
+  return checked(std::move(frame));
+}
+
+absl::StatusOr<Payload> FrameChannel::checked(Frame frame) {
+  const int from = frame.header.from_rank;
+  if (absl::Status status = check_payload(frame.header, frame.payload.bytes()); !status.ok()) {
     return blame(from,
                  absl::DataLossError(absl::StrCat("from rank ", from, ": ", status.message())));
   }
+  frame.payload.crc32c = frame.header.payload_crc32c;
   return std::move(frame.payload);
 }
 

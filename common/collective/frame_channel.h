@@ -58,6 +58,10 @@ class FrameChannel {
   absl::StatusOr<Payload> receive_message(int from, const FrameHeader& header,
                                           uint64_t first_sequence, const Expected& expected);
 
+  // The same for one tile of a payload whose size is known: header has tile and total that are due.
+  absl::StatusOr<Payload> receive_tile(int from, const FrameHeader& header,
+                                       uint64_t first_sequence);
+
   // Keeps who is to blame for `status`, and returns it.
   absl::Status blame(int rank, absl::Status status);
   int failed_rank() const { return failed_rank_; }
@@ -68,6 +72,8 @@ class FrameChannel {
  private:
   absl::StatusOr<Frame> receive_current(int from, const FrameHeader& header,
                                         uint64_t first_sequence);
+  // The frame's payload, if length and checksum are right.
+  absl::StatusOr<Payload> checked(Frame frame);
 
   Transport& transport_;
   const uint64_t generation_;

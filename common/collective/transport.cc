@@ -26,6 +26,7 @@ Payload Payload::slice(size_t offset, size_t count) const {
   Payload part = *this;
   part.data += offset;
   part.size = count;
+  part.crc32c.reset();
   return part;
 }
 

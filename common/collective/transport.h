@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -32,6 +33,8 @@ struct Payload {
   std::shared_ptr<const void> owner;
   const uint8_t* data = nullptr;
   size_t size = 0;
+  // Checksum of the bytes where somebody has computed it: they are sent to several peers.
+  std::optional<uint32_t> crc32c;
 
   Payload() = default;
   // Takes the bytes over.

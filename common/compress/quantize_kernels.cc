@@ -178,6 +178,19 @@ double scalar_squared_norm(const float* values, int64_t count) {
   return sums.total();
 }
 
+void scalar_ordered_mean(const uint8_t* const* terms, int64_t ranks, uint8_t* out, int64_t count) {
+  for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
+    double sum = 0;
+    for (int64_t r = 0; r < ranks; ++r) {
+      float term = 0;
+      std::memcpy(&term, terms[r] + 4 * i, sizeof term);
+      sum += static_cast<double>(term);
+    }
+    const auto mean = static_cast<float>(sum / static_cast<double>(ranks));
+    std::memcpy(out + 4 * i, &mean, sizeof mean);
+  }
+}
+
 template <ValueCode kCode>
 constexpr CodeKernels scalar_kernels() {
   return {encode_groups<kCode>, encode_groups<kCode>, decode_groups<kCode, false>,
@@ -194,6 +207,7 @@ constexpr QuantizeKernels scalar_set() {
       .two_levels = scalar_kernels<ValueCode::kTwoLevels>(),
       .sign = scalar_kernels<ValueCode::kSign>(),
       .squared_norm = scalar_squared_norm,
+      .ordered_mean = scalar_ordered_mean,
   };
 }
 

@@ -66,6 +66,9 @@ struct QuantizeKernels {
   CodeKernels sign;
   // |values|^2; lanes as in the sums of the codes.
   double (*squared_norm)(const float* values, int64_t count) = nullptr;
+  // As ordered_mean() says; terms: `ranks` times [count] f32 at any alignment, out: likewise.
+  void (*ordered_mean)(const uint8_t* const* terms, int64_t ranks, uint8_t* out,
+                       int64_t count) = nullptr;
 };
 
 // Levels of kLog4, from scales as they are sent.

@@ -135,6 +135,14 @@ struct Avx2 {
         sums, {_mm256_and_ps(above.low, magnitude.low), _mm256_and_ps(above.high, magnitude.high)});
     return __builtin_popcount(bits_of_lanes(above.low, above.high));
   }
+  static Floats quotient(const Sums& sums, double divisor) {
+    const __m256d all = _mm256_set1_pd(divisor);
+    __m128 part[4];
+    for (int i = 0; i < 4; ++i) {
+      part[i] = _mm256_cvtpd_ps(_mm256_div_pd(sums.part[i], all));
+    }
+    return {_mm256_set_m128(part[1], part[0]), _mm256_set_m128(part[3], part[2])};
+  }
   static double total(const Sums& sums) {
     const __m256d four = _mm256_add_pd(_mm256_add_pd(sums.part[0], sums.part[2]),
                                        _mm256_add_pd(sums.part[1], sums.part[3]));

@@ -73,6 +73,13 @@ struct Avx512 {
     accumulate(sums, _mm512_maskz_mov_ps(above, magnitude));
     return __builtin_popcount(above);
   }
+  // To nearest, in one rounding after that of the division.
+  static Floats quotient(const Sums& sums, double divisor) {
+    const __m512d all = _mm512_set1_pd(divisor);
+    const __m256 low = _mm512_cvtpd_ps(_mm512_div_pd(sums.low, all));
+    const __m256 high = _mm512_cvtpd_ps(_mm512_div_pd(sums.high, all));
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+  }
   static double total(const Sums& sums) {
     const __m512d eight = _mm512_add_pd(sums.low, sums.high);
     const __m256d four =

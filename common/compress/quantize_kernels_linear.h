@@ -180,4 +180,26 @@ double squared_norm_of(const float* values, int64_t count) {
   return V::total(sums);
 }
 
+template <class V>
+void ordered_mean_of(const uint8_t* const* terms, int64_t ranks, uint8_t* out, int64_t count) {
+  const auto divisor = static_cast<double>(ranks);
+  const auto whole = static_cast<size_t>(count - count % kLanes);
+  for (size_t i = 0; i < whole; i += kLanes) {
+    auto sums = V::zero_sums();
+    for (int64_t r = 0; r < ranks; ++r) {
+      V::accumulate(sums, V::load_unaligned(terms[r] + 4 * i));
+    }
+    V::store_unaligned(out + 4 * i, V::quotient(sums, divisor));
+  }
+  const auto rest = 4 * static_cast<size_t>(count % kLanes);
+  float part[kLanes] = {};
+  auto sums = V::zero_sums();
+  for (int64_t r = 0; r < ranks; ++r) {
+    __builtin_memcpy(part, terms[r] + 4 * whole, rest);
+    V::accumulate(sums, V::load(part));
+  }
+  V::store(part, V::quotient(sums, divisor));
+  __builtin_memcpy(out + 4 * whole, part, rest);
+}
+
 }  // namespace laconic::compress

@@ -40,6 +40,7 @@ constexpr QuantizeKernels make_kernels() {
       .two_levels = {Plain::kTwoLevels, Sum::kTwoLevels, Set::kTwoLevels, Add::kTwoLevels},
       .sign = {Plain::kSign, Sum::kSign, Set::kSign, Add::kSign},
       .squared_norm = squared_norm_of<V>,
+      .ordered_mean = ordered_mean_of<V>,
   };
 }
 

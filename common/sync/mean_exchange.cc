@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/compress/ef21.h"
+#include "common/compress/squared_norm.h"
 #include "common/core/digest.h"
 #include "common/core/schedule_choice.h"
 #include "common/core/status_macros.h"
@@ -30,14 +31,6 @@ class Stopwatch {
   double& total_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
-
-double norm(std::span<const float> values) {
-  double squares = 0;
-  for (const float value : values) {
-    squares += static_cast<double>(value) * value;
-  }
-  return std::sqrt(squares);
-}
 
 absl::Status check_feedback(const core::ExchangeSpec& spec) {
   if (!(spec.residual_decay >= 0 && spec.residual_decay <= 1)) {
@@ -176,13 +169,13 @@ collective::OpTag MeanExchange::tag() const {
 }
 
 absl::Status MeanExchange::dense_mean(std::span<const float> v, std::span<float> out) {
-  std::copy(v.begin(), v.end(), scratch_.begin());
+  // Before the exchange: in place, v is gone afterwards.
+  const double update_norm = std::sqrt(compress::squared_norm(v));
   {
     const Stopwatch watch(stats_.exchange_seconds);
-    LACONIC_RETURN_IF_ERROR(communicator_.all_reduce_mean(scratch_, tag()));
+    LACONIC_RETURN_IF_ERROR(communicator_.all_reduce_mean(v, out, tag()));
   }
-  stats_.update_norm = norm(v);
-  std::copy(scratch_.begin(), scratch_.end(), out.begin());
+  stats_.update_norm = update_norm;
   return absl::OkStatus();
 }
 
@@ -225,7 +218,7 @@ absl::Status MeanExchange::scheduled_mean(std::span<const float> v, std::span<fl
   }
   const Stopwatch watch(stats_.decompress_seconds);
   LACONIC_ASSIGN_OR_RETURN(compress::FeedbackNorms norms, scheduled_->commit());
-  norms.input = norm(v);  // An owner does not encode its own share.
+  norms.input = std::sqrt(compress::squared_norm(v));  // An owner does not encode its own share.
   take_norms(norms);
   const std::span<const float> mean = scheduled_->mean();
   std::copy(mean.begin(), mean.end(), out.begin());

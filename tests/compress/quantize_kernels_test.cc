@@ -13,6 +13,7 @@
 
 #include "common/compress/codec.h"
 #include "common/compress/levels.h"
+#include "common/compress/ordered_mean.h"
 #include "common/compress/squared_norm.h"
 #include "common/compress/value_coder.h"
 #include "tests/compress/each_simd_level.h"
@@ -445,6 +446,36 @@ TEST_P(VectorSetTest, SumsSquaresToTheScalarBits) {
     const double expected = squared_norm(values);
     use_vectors();
     EXPECT_EQ(squared_norm(values), expected) << length;
+  }
+}
+
+TEST_P(VectorSetTest, MeansInOrderAreTheScalarBitsAtEveryAlignment) {
+  for (const int64_t length : {0, 1, 15, 16, 17, 997, 4097}) {
+    for (const size_t ranks : {1, 2, 3, 7}) {
+      for (const size_t offset : {0, 1}) {
+        const size_t bytes = 4 * static_cast<size_t>(length);
+        std::vector<Bytes> held;
+        std::vector<const uint8_t*> terms;
+        for (size_t r = 0; r < ranks; ++r) {
+          Floats values = gauss(30 + r, length);
+          if (length > 2) {
+            values[2] = r % 2 == 0 ? kMax : -kMax;  // The order of the additions shows here.
+          }
+          Bytes& term = held.emplace_back(bytes + offset);
+          if (bytes > 0) {
+            std::memcpy(term.data() + offset, values.data(), bytes);
+          }
+          terms.push_back(term.data() + offset);
+        }
+        Bytes expected(bytes + offset);
+        Bytes got(bytes + offset);
+        use_scalar();
+        ordered_mean(terms, std::span(expected).subspan(offset));
+        use_vectors();
+        ordered_mean(terms, std::span(got).subspan(offset));
+        EXPECT_EQ(got, expected) << length << " elements of " << ranks;
+      }
+    }
   }
 }
 
