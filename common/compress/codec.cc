@@ -7,6 +7,7 @@
 #include "common/compress/chunked_top_k_codec.h"
 #include "common/compress/dense_codec.h"
 #include "common/compress/entropy_codec.h"
+#include "common/compress/entropy_top_k_codec.h"
 #include "common/compress/exponential_codec.h"
 #include "common/compress/low_rank_codec.h"
 #include "common/compress/natural_codec.h"
@@ -66,7 +67,11 @@ absl::Status check_quantize(const CodecSpec& spec) {
 
 absl::Status check_top_k(const CodecSpec& spec) {
   constexpr double kDensityMax = 0.5;
-  if (spec.bits != 32 && spec.bits != 8 && spec.bits != 4 && spec.bits != 2) {
+  if (spec.exponential && spec.bits != 4 && spec.bits != 3 && spec.bits != 2) {
+    return absl::InvalidArgumentError(absl::StrCat("top-k: value bits is ", spec.bits,
+                                                   " with exponential levels, allowed: 4, 3, 2"));
+  }
+  if (!spec.exponential && spec.bits != 32 && spec.bits != 8 && spec.bits != 4 && spec.bits != 2) {
     return absl::InvalidArgumentError(
         absl::StrCat("top-k: value bits is ", spec.bits, ", allowed: 32, 8, 4, 2"));
   }
@@ -137,13 +142,17 @@ absl::Status check_ranks(const CodecSpec& spec) {
 
 absl::StatusOr<std::unique_ptr<Codec>> make_entropy_codec(CodecSpec spec,
                                                           const core::Layout& layout) {
+  if (spec.kind == CodecKind::kTopK) {
+    LACONIC_RETURN_IF_ERROR(check_top_k(spec));
+    return std::make_unique<EntropyTopKCodec>(spec, layout);
+  }
   spec.entropy = false;
   LACONIC_ASSIGN_OR_RETURN(std::unique_ptr<Codec> inner, make_codec(spec, layout));
   const core::CodeRange range = core::code_range(spec, layout);
   if (range.bytes == 0) {
     return absl::InvalidArgumentError(
         "codec: no entropy stage for this codec, allowed: quantize in 8 or 4 bits, exponential "
-        "levels, natural, chunked top-k with 8 or 4 value bits");
+        "levels, natural, top-k, chunked top-k with 8 or 4 value bits");
   }
   return std::make_unique<EntropyCodec>(std::move(inner), range);
 }

@@ -15,7 +15,8 @@ constexpr int kScaleBits = 14;
 constexpr uint32_t kScale = 1U << kScaleBits;
 constexpr uint32_t kLowest = 1U << 23;  // of a state; the highest is 2^31 - 1
 constexpr size_t kSymbols = 256;
-constexpr size_t kTableBytes = core::kEntropyTableBytes;
+constexpr size_t kFrequencyBytes = 2;
+static_assert(kSymbols * kFrequencyBytes == core::kEntropyTableBytes);
 constexpr size_t kStateBytes = 4;
 
 using Table = std::array<uint32_t, kSymbols>;
@@ -55,14 +56,15 @@ Table sums_below(const Table& table) {
 
 }  // namespace
 
-std::vector<uint8_t> range_encode(std::span<const uint8_t> in, size_t limit) {
-  if (limit <= kTableBytes + kStateBytes) {
+std::vector<uint8_t> range_encode(std::span<const uint8_t> in, size_t limit, size_t symbols) {
+  const size_t table_bytes = symbols * kFrequencyBytes;
+  if (limit <= table_bytes + kStateBytes) {
     return {};
   }
   const Table table = make_frequencies(in);
   const Table below = sums_below(table);
   // Written from its end: the decoder runs forward.
-  std::vector<uint8_t> stream(limit - kTableBytes);
+  std::vector<uint8_t> stream(limit - table_bytes);
   size_t at = stream.size();
   uint32_t state = kLowest;
   for (size_t i = in.size(); i > 0; --i) {
@@ -81,29 +83,31 @@ std::vector<uint8_t> range_encode(std::span<const uint8_t> in, size_t limit) {
     return {};
   }
   std::memcpy(stream.data() + at, &state, kStateBytes);
-  std::vector<uint8_t> out(kTableBytes);
-  for (size_t s = 0; s < kSymbols; ++s) {
+  std::vector<uint8_t> out(table_bytes);
+  for (size_t s = 0; s < symbols; ++s) {
     core::store_u16(static_cast<uint16_t>(table[s]), out.data() + 2 * s);
   }
   out.insert(out.end(), stream.begin() + static_cast<std::ptrdiff_t>(at), stream.end());
   return out;
 }
 
-absl::StatusOr<size_t> range_decode(std::span<const uint8_t> in, std::span<uint8_t> out) {
-  if (in.size() < kTableBytes + kStateBytes) {
+absl::StatusOr<size_t> range_decode(std::span<const uint8_t> in, std::span<uint8_t> out,
+                                    size_t symbols) {
+  const size_t table_bytes = symbols * kFrequencyBytes;
+  if (in.size() < table_bytes + kStateBytes) {
     return absl::DataLossError(absl::StrCat("payload: ", in.size(),
                                             " bytes of entropy code, at "
                                             "least ",
-                                            kTableBytes + kStateBytes));
+                                            table_bytes + kStateBytes));
   }
   Table table{};
   uint32_t total = 0;
-  for (size_t s = 0; s < kSymbols; ++s) {
+  for (size_t s = 0; s < symbols; ++s) {
     table[s] = core::load_u16(in.data() + 2 * s);
     total += table[s];
   }
   uint32_t state = 0;
-  std::memcpy(&state, in.data() + kTableBytes, kStateBytes);
+  std::memcpy(&state, in.data() + table_bytes, kStateBytes);
   if (total != kScale || state < kLowest || state >= kLowest << 8) {
     return absl::DataLossError(absl::StrCat("payload: byte frequencies add up to ", total,
                                             ", must be ", kScale, "; or the state ", state,
@@ -111,10 +115,10 @@ absl::StatusOr<size_t> range_decode(std::span<const uint8_t> in, std::span<uint8
   }
   const Table below = sums_below(table);
   std::vector<uint8_t> symbol_of(kScale);
-  for (size_t s = 0; s < kSymbols; ++s) {
+  for (size_t s = 0; s < symbols; ++s) {
     std::fill_n(symbol_of.begin() + below[s], table[s], static_cast<uint8_t>(s));
   }
-  size_t at = kTableBytes + kStateBytes;
+  size_t at = table_bytes + kStateBytes;
   for (uint8_t& byte : out) {
     const uint32_t slot = state & (kScale - 1);
     byte = symbol_of[slot];

@@ -11,14 +11,17 @@
 
 namespace laconic::compress {
 
-// A table of 256 frequencies, u16, that add up to 2^14 (the byte of the only one is sent as 2^14),
-// then the rANS bytes. Empty if that would take `limit` bytes or more. in: not empty.
-std::vector<uint8_t> range_encode(std::span<const uint8_t> in, size_t limit);
+// A table of the frequencies of all symbols, u16, that add up to 2^14 (the only symbol is sent as
+// 2^14), then the rANS bytes. Empty if that would take `limit` bytes or more.
+//
+//   in       a symbol each; not empty
+//   symbols  above every byte of `in`, 2..256
+std::vector<uint8_t> range_encode(std::span<const uint8_t> in, size_t limit, size_t symbols = 256);
 
-// Decodes out.size() bytes from the start of `in`, from a peer; returns how many bytes of `in` that
-// took. out: not empty; unspecified after an error.
-// Errors: DataLoss for a table that does not add up, too few bytes, or a final state that no
-// encoder starts with.
-absl::StatusOr<size_t> range_decode(std::span<const uint8_t> in, std::span<uint8_t> out);
+// Decodes out.size() symbols from the start of `in`, from a peer; returns how many bytes of `in`
+// that took. out: not empty; unspecified after an error. Errors: DataLoss for a table that does not
+// add up, too few bytes, or a final state that no encoder starts with.
+absl::StatusOr<size_t> range_decode(std::span<const uint8_t> in, std::span<uint8_t> out,
+                                    size_t symbols = 256);
 
 }  // namespace laconic::compress

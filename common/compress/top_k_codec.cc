@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "absl/strings/str_cat.h"
+#include "common/compress/exponential_codec.h"
 #include "common/compress/input_check.h"
 #include "common/compress/positions.h"
 #include "common/compress/value_coder.h"
@@ -33,6 +34,11 @@ ValueCoder coder_of(core::ValueCode code, int64_t kept) {
   return {code, even_groups(kept, code == core::ValueCode::kFloat32 ? kept : core::kTopKGroup)};
 }
 
+ExponentialCodec exponential_coder(core::CodecSpec spec, size_t kept) {
+  spec.kind = core::CodecKind::kExponential;
+  return {spec, {.tensors = {{.name = "kept", .rows = 1, .columns = static_cast<int64_t>(kept)}}}};
+}
+
 // The next round's threshold: see the head of top_k_codec.h.
 void update_threshold(bool exact, const TopKSelector& selector, int64_t k, EncodeState& state) {
   if (exact) {
@@ -52,7 +58,7 @@ TopKCodec::TopKCodec(const core::CodecSpec& spec, const core::Layout& layout)
     : elements_(layout.elements()),
       kept_(core::kept_elements(spec.density, elements_)),
       kept_max_(core::kept_elements_max(spec.density, elements_)),
-      code_(core::value_code(spec)),
+      spec_(spec),
       payload_bytes_max_(core::payload_bytes_max(spec, layout)),
       payload_bytes_expected_(core::payload_bytes_expected(spec, layout)) {}
 
@@ -96,18 +102,36 @@ absl::StatusOr<size_t> TopKCodec::encode_source(const SelectSource& source, Enco
   if (values.empty()) {
     return bytes;
   }
-  const ValueCoder coder = coder_of(code_, static_cast<int64_t>(values.size()));
-  const std::span<uint8_t> section = out.subspan(bytes, static_cast<size_t>(coder.bytes()));
-  if (!coder.encode(values, section)) {
+  const auto kept = static_cast<int64_t>(values.size());
+  const auto value_bytes = static_cast<size_t>(core::top_k_value_bytes(spec_, kept));
+  LACONIC_RETURN_IF_ERROR(encode_values(values, out.subspan(bytes, value_bytes)));
+  return bytes + value_bytes;
+}
+
+absl::Status TopKCodec::encode_values(std::span<const float> values, std::span<uint8_t> out) const {
+  if (spec_.exponential) {
+    EncodeState state;
+    return exponential_coder(spec_, values.size()).encode(values, state, out).status();
+  }
+  if (!coder_of(core::value_code(spec_), static_cast<int64_t>(values.size())).encode(values, out)) {
     return absl::InternalError("top-k: a value is not finite after the selection found it so");
   }
-  return bytes + section.size();
+  return absl::OkStatus();
+}
+
+absl::Status TopKCodec::decode_values(std::span<const uint8_t> section,
+                                      std::span<float> values) const {
+  if (spec_.exponential) {
+    return exponential_coder(spec_, values.size()).decode(section, values);
+  }
+  return coder_of(core::value_code(spec_), static_cast<int64_t>(values.size()))
+      .decode(section, values);
 }
 
 absl::StatusOr<TopKCodec::Kept> TopKCodec::decode_kept(std::span<const uint8_t> payload) const {
   LACONIC_ASSIGN_OR_RETURN(const PositionSection section,
                            measure_positions(payload, elements_, kept_max_));
-  const auto value_bytes = static_cast<size_t>(core::top_k_value_bytes(code_, section.kept));
+  const auto value_bytes = static_cast<size_t>(core::top_k_value_bytes(spec_, section.kept));
   if (payload.size() != section.bytes + value_bytes) {
     return absl::DataLossError(absl::StrCat("payload: ", payload.size(), " bytes, with ",
                                             section.kept, " kept it must be ", section.bytes,
@@ -121,8 +145,7 @@ absl::StatusOr<TopKCodec::Kept> TopKCodec::decode_kept(std::span<const uint8_t> 
   const std::span<float> values = std::span(memory.values).first(kept);
   LACONIC_RETURN_IF_ERROR(decode_positions(payload.first(section.bytes), elements_, positions));
   if (kept > 0) {
-    LACONIC_RETURN_IF_ERROR(
-        coder_of(code_, section.kept).decode(payload.subspan(section.bytes), values));
+    LACONIC_RETURN_IF_ERROR(decode_values(payload.subspan(section.bytes), values));
   }
   return Kept{.positions = positions, .values = values};
 }

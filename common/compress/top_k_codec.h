@@ -1,5 +1,6 @@
 // Only the largest elements are sent: their positions (positions.h), then their values in groups of
-// 256 (value_coder.h). All other elements decode to 0.
+// 256 (value_coder.h), or in exponential levels of all of them together, as the payload of
+// exponential_codec.h for one tensor. All other elements decode to 0.
 //
 //   d  elements    k  core::kept_elements(density, d)    b  bits per value
 //   t  threshold: a magnitude
@@ -48,12 +49,15 @@ class TopKCodec final : public Codec {
     std::span<const uint32_t> positions;
     std::span<const float> values;
   };
+  // values: at least one, finite. out: as long as the value section.
+  absl::Status encode_values(std::span<const float> values, std::span<uint8_t> out) const;
+  absl::Status decode_values(std::span<const uint8_t> section, std::span<float> values) const;
   absl::StatusOr<Kept> decode_kept(std::span<const uint8_t> payload) const;
 
   int64_t elements_;
   int64_t kept_;      // k
   int64_t kept_max_;  // the most that a payload may hold
-  core::ValueCode code_;
+  core::CodecSpec spec_;
   int64_t payload_bytes_max_;
   int64_t payload_bytes_expected_;
 };

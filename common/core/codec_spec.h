@@ -20,15 +20,16 @@ enum class CodecKind : uint8_t {
 struct CodecSpec {
   CodecKind kind = CodecKind::kNone;
   int bits = 32;           // quantize: 8, 4, 2, 1; values of (chunked) top-k: 32, 8, 4, 2;
-                           // exponential: 4, 3, 2
+                           // exponential, also of top-k: 4, 3, 2
   bool rows = false;       // quantize: one scale per row of the layout instead of per block
   int64_t block = 256;     // quantize without rows: elements per scale, a power of two in 16..65536
   double density = 0;      // top-k, rand-k: kept / total, in (0, 0.5]
   int64_t chunk = 4096;    // chunked top-k: elements of a chunk, a power of two in 64..65536
   int64_t per_chunk = 64;  // chunked top-k: kept of each, 1..chunk / 4
-  bool stochastic = false;  // quantize in 8 or 4 bits: rounding at random, which is unbiased
-  int factors = 1;          // low rank: columns of the thin matrices, 1..256
-  bool entropy = false;     // codes are entropy-coded where that makes the payload smaller
+  bool stochastic = false;   // quantize in 8 or 4 bits: rounding at random, which is unbiased
+  bool exponential = false;  // top-k: values in levels near A q^k fitted to the payload
+  int factors = 1;           // low rank: columns of the thin matrices, 1..256
+  bool entropy = false;      // codes are entropy-coded where that makes the payload smaller
   bool scaled = false;  // rand-k, perm-k: values times d / k (perm-k: P), which makes them unbiased
 
   // Who encodes; set by the exchange, not by the job file. perm-k: which part is ours.

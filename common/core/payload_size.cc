@@ -46,8 +46,7 @@ int64_t even_bits(int64_t chunks, int64_t kept) {
 
 // Most bytes that `kept` positions and their values take.
 int64_t top_k_bytes(const CodecSpec& spec, int64_t elements, int64_t kept) {
-  return bytes_for_bits(position_bits_max(elements, kept)) +
-         top_k_value_bytes(value_code(spec), kept);
+  return bytes_for_bits(position_bits_max(elements, kept)) + top_k_value_bytes(spec, kept);
 }
 
 }  // namespace
@@ -116,8 +115,19 @@ int64_t value_bytes(ValueCode code, int64_t values, int64_t groups) {
   return 2 * groups * scales_per_group(code) + bytes_for_bits(values * value_bits(code));
 }
 
-int64_t top_k_value_bytes(ValueCode code, int64_t kept) {
-  return value_bytes(code, kept, ceil_div(kept, kTopKGroup));
+int64_t top_k_scale_bytes(const CodecSpec& spec, int64_t kept) {
+  constexpr int64_t kScaleBytes = 2;
+  if (kept == 0) {
+    return 0;
+  }
+  if (spec.exponential) {
+    return kScaleBytes << (spec.bits - 1);
+  }
+  return kScaleBytes * scales_per_group(value_code(spec)) * ceil_div(kept, kTopKGroup);
+}
+
+int64_t top_k_value_bytes(const CodecSpec& spec, int64_t kept) {
+  return top_k_scale_bytes(spec, kept) + bytes_for_bits(kept * spec.bits);
 }
 
 int64_t scale_count(const CodecSpec& spec, const Layout& layout) {
@@ -172,7 +182,9 @@ int64_t payload_bytes_max(const CodecSpec& spec, const Layout& layout) {
 int64_t payload_bytes_expected(const CodecSpec& spec, const Layout& layout) {
   if (spec.kind == CodecKind::kTopK) {
     const int64_t elements = layout.elements();
-    return top_k_bytes(spec, elements, kept_elements(spec.density, elements));
+    // What the entropy stage saves depends on the data: docs/algorithms.md.
+    return (spec.entropy ? kEntropyModeBytes : 0) +
+           top_k_bytes(spec, elements, kept_elements(spec.density, elements));
   }
   return payload_bytes_max(spec, layout);
 }

@@ -51,7 +51,7 @@ enum class ValueCode : uint8_t {
   kSign = 5,       // sign, times the scale of the group
 };
 
-// The value code of a spec.
+// The value code of a spec; of no meaning for exponential levels.
 ValueCode value_code(const CodecSpec& spec);
 int value_bits(ValueCode code);        // b
 int scales_per_group(ValueCode code);  // 0, 1 or 2
@@ -63,7 +63,9 @@ inline constexpr int64_t kTopKGroup = 256;
 int64_t value_bytes(ValueCode code, int64_t values, int64_t groups);
 
 // Bytes of the values of a top-k payload that holds `kept` elements; 0 for none.
-int64_t top_k_value_bytes(ValueCode code, int64_t kept);
+int64_t top_k_value_bytes(const CodecSpec& spec, int64_t kept);
+// Of these, the scales or levels in front of the codes.
+int64_t top_k_scale_bytes(const CodecSpec& spec, int64_t kept);
 
 // --- Positions of a top-k payload: one bit stream, chunk after chunk. ---
 

@@ -66,8 +66,8 @@ void check_chunked_top_k(Checker& checker, const std::string& path,
 bool has_entropy_stage(const v1::Compressor& compressor) {
   const v1::Quantize& quantize = compressor.quantize();
   const int32_t value_bits = compressor.chunked_top_k().value_bits();
-  return compressor.has_natural() || quantize.has_exponential() || quantize.bits() >= 4 ||
-         value_bits == 8 || value_bits == 4;
+  return compressor.has_natural() || compressor.has_top_k() || quantize.has_exponential() ||
+         quantize.bits() >= 4 || value_bits == 8 || value_bits == 4;
 }
 
 bool loses_nothing(const v1::Compressor& compressor) {
@@ -156,7 +156,13 @@ void check_compressor(Checker& checker, const v1::Compressor& compressor) {
   if (compressor.has_top_k()) {
     const v1::TopK& top_k = compressor.top_k();
     check_density(checker, path + ".top_k", top_k.has_density(), top_k.density());
-    if (top_k.has_value_bits()) {
+    if (top_k.exponential() && top_k.has_value_bits()) {
+      if (!is_one_of(top_k.value_bits(), {4, 3, 2})) {
+        checker.add(
+            path + ".top_k.value_bits",
+            absl::StrCat("is ", top_k.value_bits(), " with exponential; allowed: 4, 3 or 2"));
+      }
+    } else if (top_k.has_value_bits()) {
       check_value_bits(checker, path + ".top_k", top_k.value_bits());
     }
   }
@@ -175,7 +181,7 @@ void check_compressor(Checker& checker, const v1::Compressor& compressor) {
     checker.add(
         path + ".entropy",
         "is true with a codec that has no such stage; allowed: true with quantize in 8 or 4 "
-        "bits or exponential, natural, chunked_top_k with 8 or 4 value_bits");
+        "bits or exponential, natural, top_k, chunked_top_k with 8 or 4 value_bits");
   }
   check_error_feedback(checker, path + ".error_feedback", compressor);
   check_feedback(checker, path, compressor);
@@ -241,6 +247,7 @@ core::CodecSpec codec_spec(const v1::Compressor& compressor) {
     codec.kind = core::CodecKind::kTopK;
     codec.bits = compressor.top_k().value_bits();
     codec.density = compressor.top_k().density();
+    codec.exponential = compressor.top_k().exponential();
   } else if (compressor.has_rand_k()) {
     codec.kind = core::CodecKind::kRandK;
     codec.density = compressor.rand_k().density();

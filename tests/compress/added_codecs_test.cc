@@ -51,6 +51,12 @@ core::CodecSpec exponential(int bits) {
   return {.kind = core::CodecKind::kExponential, .bits = bits};
 }
 
+core::CodecSpec exponential_top_k(int bits, double density) {
+  core::CodecSpec spec = top_k(bits, density);
+  spec.exponential = true;
+  return spec;
+}
+
 core::CodecSpec low_rank(int factors) {
   return {.kind = core::CodecKind::kLowRank, .factors = factors};
 }
@@ -72,6 +78,14 @@ std::vector<core::CodecSpec> added_specs() {
           entropy(stochastic(4, false)),
           entropy(chunked(4, 16, 64)),
           entropy({.kind = core::CodecKind::kNatural}),
+          exponential_top_k(4, 0.1),
+          exponential_top_k(3, 0.5),
+          exponential_top_k(2, 0.01),
+          entropy(exponential_top_k(4, 0.5)),
+          entropy(top_k(32, 0.1)),
+          entropy(top_k(8, 0.5)),
+          entropy(top_k(4, 0.1)),
+          entropy(top_k(2, 0.01)),
           chunked(32, 16, 64),
           chunked(8, 3, 64),
           chunked(4, 64, 4096),

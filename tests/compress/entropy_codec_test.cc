@@ -158,7 +158,8 @@ TEST(EntropyCodecTest, TruncatedAndLongerCodedPayloadsAreDataLoss) {
 }
 
 TEST(EntropyCodecTest, IsRefusedForCodecsWithoutCodes) {
-  for (core::CodecSpec spec : {core::CodecSpec{}, quantize_blocks(1, 64), top_k(4, 0.1)}) {
+  for (core::CodecSpec spec : {core::CodecSpec{}, quantize_blocks(1, 64),
+                               core::CodecSpec{.kind = core::CodecKind::kRandK, .density = 0.1}}) {
     spec.entropy = true;
     EXPECT_THAT(make_codec(spec, flat(10)),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no entropy stage")));

@@ -147,7 +147,7 @@ TEST(TopKSizeTest, FollowsFromWhatThePayloadHolds) {
     EXPECT_EQ(section.kept, core::kept_elements(density, size));
     EXPECT_EQ(static_cast<int64_t>(payload.size()),
               static_cast<int64_t>(section.bytes) +
-                  core::top_k_value_bytes(core::value_code(top_k(bits, density)), section.kept));
+                  core::top_k_value_bytes(top_k(bits, density), section.kept));
     EXPECT_LE(static_cast<int64_t>(payload.size()), codec.payload_bytes_expected());
     EXPECT_LE(codec.payload_bytes_expected(), codec.payload_bytes_max());
   }

@@ -82,8 +82,7 @@ TEST(TopKBytesTest, ExpectedIsTheExactSelectionAndAllAreWithinTheMaximum) {
     const CodecSpec spec{.kind = CodecKind::kTopK, .bits = 4, .density = 0.01};
     const int64_t kept = kept_elements(spec.density, elements);
     const auto bytes = [&](int64_t k) {
-      return bytes_for_bits(position_bits_max(elements, k)) +
-             top_k_value_bytes(ValueCode::kLog4, k);
+      return bytes_for_bits(position_bits_max(elements, k)) + top_k_value_bytes(spec, k);
     };
     EXPECT_EQ(payload_bytes_expected(spec, flat(elements)), bytes(kept));
     for (int64_t k = 0; k <= kept_elements_max(spec.density, elements); k += 1 + kept / 50) {
@@ -93,10 +92,25 @@ TEST(TopKBytesTest, ExpectedIsTheExactSelectionAndAllAreWithinTheMaximum) {
 }
 
 TEST(TopKValueBytesTest, CountsGroupsOfTwoHundredFiftySix) {
-  EXPECT_EQ(top_k_value_bytes(ValueCode::kLog4, 0), 0);
-  EXPECT_EQ(top_k_value_bytes(ValueCode::kLog4, 256), 4 + 128);
-  EXPECT_EQ(top_k_value_bytes(ValueCode::kLog4, 257), 2 * 4 + 129);
-  EXPECT_EQ(top_k_value_bytes(ValueCode::kFloat32, 257), 4 * 257);
+  const CodecSpec log_levels{.kind = CodecKind::kTopK, .bits = 4, .density = 0.01};
+  EXPECT_EQ(top_k_value_bytes(log_levels, 0), 0);
+  EXPECT_EQ(top_k_value_bytes(log_levels, 256), 4 + 128);
+  EXPECT_EQ(top_k_value_bytes(log_levels, 257), 2 * 4 + 129);
+  EXPECT_EQ(top_k_scale_bytes(log_levels, 257), 2 * 4);
+  const CodecSpec floats{.kind = CodecKind::kTopK, .bits = 32, .density = 0.01};
+  EXPECT_EQ(top_k_value_bytes(floats, 257), 4 * 257);
+  EXPECT_EQ(top_k_scale_bytes(floats, 257), 0);
+}
+
+TEST(TopKValueBytesTest, ExponentialLevelsAreThoseOfAllValuesTogether) {
+  for (const int bits : {4, 3, 2}) {
+    const CodecSpec spec{
+        .kind = CodecKind::kTopK, .bits = bits, .density = 0.01, .exponential = true};
+    EXPECT_EQ(top_k_value_bytes(spec, 0), 0);
+    EXPECT_EQ(top_k_scale_bytes(spec, 0), 0);
+    EXPECT_EQ(top_k_value_bytes(spec, 1), (1 << bits) + 1);
+    EXPECT_EQ(top_k_value_bytes(spec, 257), (1 << bits) + bytes_for_bits(257 * bits));
+  }
 }
 
 // That payload_bytes_max() is the largest of all counts rests on this.

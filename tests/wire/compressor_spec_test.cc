@@ -129,6 +129,24 @@ TEST(ExponentialSpecTest, TakesFourThreeOrTwoBits) {
             "quantize.stochastic is true with exponential; allowed: true with block or rows\n");
 }
 
+TEST(ExponentialSpecTest, IsAValueCodeOfTopK) {
+  const core::CodecSpec codec =
+      spec_of("top_k {density: 0.1 value_bits: 3 exponential: true}").codec;
+  EXPECT_EQ(codec.kind, core::CodecKind::kTopK);
+  EXPECT_EQ(codec.bits, 3);
+  EXPECT_TRUE(codec.exponential);
+  EXPECT_EQ(spec_of("top_k {density: 0.1 exponential: true}").codec.bits, 4);
+  EXPECT_FALSE(spec_of("top_k {density: 0.1}").codec.exponential);
+  // 100 values: 8 levels of 2 bytes in place of 2 scales.
+  EXPECT_EQ(predicted("top_k {density: 0.1 exponential: true}", 1000).payload_bytes,
+            predicted("top_k {density: 0.1}", 1000).payload_bytes + 12);
+  EXPECT_EQ(complaints("top_k {density: 0.1 value_bits: 2 exponential: true}"), "");
+  EXPECT_EQ(complaints("top_k {density: 0.1 value_bits: 8 exponential: true}"),
+            "top_k.value_bits is 8 with exponential; allowed: 4, 3 or 2\n");
+  EXPECT_EQ(complaints("top_k {density: 0.1 value_bits: 3}"),
+            "top_k.value_bits is 3; allowed: 32, 8, 4 or 2\n");
+}
+
 TEST(LowRankSpecTest, SendsTwoThinMatricesForOne) {
   const core::CodecSpec codec = spec_of("low_rank {rank: 4}").codec;
   EXPECT_EQ(codec.kind, core::CodecKind::kLowRank);
@@ -193,7 +211,7 @@ TEST(FeedbackSpecTest, HalfResidualsNeedResiduals) {
 
 TEST(EntropySpecTest, AddsAByteToTheLargestPayload) {
   for (const std::string codec :
-       {"quantize {bits: 4}", "natural {}", "chunked_top_k {value_bits: 8}",
+       {"quantize {bits: 4}", "natural {}", "top_k {density: 0.1}", "chunked_top_k {value_bits: 8}",
         "quantize {bits: 2 exponential {}}"}) {
     EXPECT_TRUE(spec_of(codec + " entropy: true").codec.entropy);
     EXPECT_EQ(complaints(codec + " entropy: true"), "");
@@ -204,7 +222,7 @@ TEST(EntropySpecTest, AddsAByteToTheLargestPayload) {
 }
 
 TEST(EntropySpecTest, IsRefusedWhereThereIsNothingToGain) {
-  for (const std::string codec : {"quantize {bits: 1}", "top_k {density: 0.1}", "perm_k {}",
+  for (const std::string codec : {"quantize {bits: 1}", "rand_k {density: 0.1}", "perm_k {}",
                                   "chunked_top_k {}", "low_rank {rank: 1}"}) {
     EXPECT_NE(complaints(codec + " entropy: true").find("entropy is true with a codec that has no"),
               std::string::npos)
