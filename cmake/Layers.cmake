@@ -4,6 +4,7 @@
 set(LACONIC_MAY_USE_proto        protobuf grpc)
 set(LACONIC_MAY_USE_core         absl xxhash)
 set(LACONIC_MAY_USE_compress     core absl)
+set(LACONIC_MAY_USE_compress_cuda core compress absl cuda)
 set(LACONIC_MAY_USE_wire         core proto absl protobuf grpc)
 set(LACONIC_MAY_USE_collective   core compress wire absl grpc threads)
 set(LACONIC_MAY_USE_sync         core compress collective absl)
@@ -14,11 +15,15 @@ set(LACONIC_MAY_USE_trainer      core proto compress wire collective sync absl p
 set(LACONIC_MAY_USE_cli          core proto wire absl protobuf grpc yaml cli11 threads)
 
 # laconic_layer(NAME USES a b c): a library laconic_<NAME> of all .cc files of this directory but
-# main.cc, which becomes the program named by PROGRAM.
+# main.cc, which becomes the program named by PROGRAM; with LACONIC_ENABLE_CUDA also of its .cu files.
 function(laconic_layer name)
   cmake_parse_arguments(ARG "" "PROGRAM" "USES" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS *.cc *.h)
   list(FILTER sources EXCLUDE REGEX "/main\\.cc$")
+  if(LACONIC_ENABLE_CUDA)
+    file(GLOB cuda_sources CONFIGURE_DEPENDS *.cu)
+    list(APPEND sources ${cuda_sources})
+  endif()
   if(NOT sources MATCHES "\\.cc")
     add_library(laconic_${name} INTERFACE)
     return()

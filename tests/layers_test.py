@@ -6,6 +6,7 @@
 Configures a small project of two layers with the real table.
 """
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -54,14 +55,19 @@ class LayersTest(unittest.TestCase):
         self.assertIn("layer 'core' may not use 'compress'", said)
         self.assertNotIn("every edge was accepted", said)
 
-    def test_gpu_path_that_does_not_exist_is_refused(self):
-        # CMakeLists.txt took the option and did nothing with it.
+    def test_gpu_path_without_nvcc_is_refused(self):
         with tempfile.TemporaryDirectory() as directory:
-            run = subprocess.run([CMAKE, "-S", str(ROOT), "-B", directory,
-                                  "-DLACONIC_ENABLE_CUDA=ON"], text=True, capture_output=True,
-                                 check=False)
+            (pathlib.Path(directory) / "CMakeLists.txt").write_text(
+                "cmake_minimum_required(VERSION 3.25)\nproject(cuda LANGUAGES NONE)\n"
+                "set(CMAKE_FIND_USE_SYSTEM_ENVIRONMENT_PATH OFF)\n"
+                "set(CMAKE_FIND_USE_CMAKE_SYSTEM_PATH OFF)\n"
+                f"include({ROOT}/cmake/Cuda.cmake)\n", encoding="utf-8")
+            run = subprocess.run(
+                [CMAKE, "-S", directory, "-B", directory + "/build", "-DLACONIC_ENABLE_CUDA=ON",
+                 "-DLACONIC_CUDA_ROOT=/nonexistent"], text=True, capture_output=True, check=False,
+                env={k: v for k, v in os.environ.items() if k != "CUDACXX"})
         self.assertNotEqual(run.returncode, 0)
-        self.assertIn("this version has no GPU path", " ".join(run.stderr.split()))
+        self.assertIn("LACONIC_ENABLE_CUDA is ON, but there is no nvcc", " ".join(run.stderr.split()))
 
     def test_unlisted_outside_dependency_stops(self):
         said = configure("server", "core torch")

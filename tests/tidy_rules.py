@@ -9,8 +9,8 @@ MAIN_LINES_MAX = 120
 FILE_BYTES_MAX = 200_000
 
 LAYER_OF_DIRECTORY = {
-    "common/core": "core", "common/compress": "compress", "common/wire": "wire",
-    "common/collective": "collective", "common/sync": "sync", "common/metrics": "metrics",
+    "common/core": "core", "common/compress/cuda": "compress_cuda", "common/compress": "compress",
+    "common/wire": "wire", "common/collective": "collective", "common/sync": "sync", "common/metrics": "metrics",
     "server": "server", "worker/agent": "agent", "worker/trainer": "trainer", "cli": "cli"}
 
 # Which outside dependency an include belongs to. Headers of the standard library stand for the
@@ -19,7 +19,7 @@ OUTSIDE = [
     (r"absl/", "absl"), (r"grpcpp/|grpc/", "grpc"), (r"google/protobuf/", "protobuf"),
     (r"torch/|ATen/|c10/", "torch"), (r"yaml-cpp/", "yaml"), (r"CLI/", "cli11"),
     (r"spdlog/|fmt/", "spdlog"), (r"prometheus/", "prometheus"), (r"sqlite3\.h$", "sqlite"),
-    (r"zlib\.h$", "zlib"), (r"xxhash\.h$", "xxhash"), (r"laconic/v1/", "proto"),
+    (r"cuda|cooperative_groups", "cuda"), (r"zlib\.h$", "zlib"), (r"xxhash\.h$", "xxhash"), (r"laconic/v1/", "proto"),
     (r"(thread|future|pthread\.h)$", "threads")]
 
 # (what may not occur, in which files, what to write instead)
@@ -116,7 +116,7 @@ def check_sizes(path, text):
     limit = MAIN_LINES_MAX if path.endswith("/main.cc") else FILE_LINES_MAX
     if lines > limit:
         complaints.append(f"{path}: {lines} lines, limit is {limit}: split the file")
-    if path.endswith((".cc", ".h")):
+    if path.endswith((".cc", ".h", ".cu", ".cuh")):
         functions = measure_functions(text)
     elif path.endswith(".py"):
         functions = [(node.lineno, node.end_lineno - node.lineno + 1) for node in

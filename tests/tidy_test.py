@@ -57,7 +57,7 @@ class Tree(unittest.TestCase):
     def test_layers_include_only_what_the_table_allows(self):
         may_use = rules.parse_layers(read("cmake/Layers.cmake"))
         self.assertEqual(set(rules.LAYER_OF_DIRECTORY.values()) - set(may_use), set())
-        self.check([c for path, text in texts(".cc", ".h")
+        self.check([c for path, text in texts(".cc", ".h", ".cu", ".cuh")
                     for c in rules.check_includes(path, text, may_use)])
 
     def test_architecture_shows_the_same_layers(self):
@@ -65,7 +65,7 @@ class Tree(unittest.TestCase):
         self.check(rules.check_layer_table(read("ARCHITECTURE.md"), may_use))
 
     def test_files_and_functions_are_short(self):
-        self.check([c for path, text in texts(".cc", ".h", ".py", ".sh", ".proto", ".cmake")
+        self.check([c for path, text in texts(".cc", ".h", ".cu", ".cuh", ".py", ".sh", ".proto", ".cmake")
                     for c in rules.check_sizes(path, text)])
 
     def test_no_file_is_large(self):

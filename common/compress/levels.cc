@@ -11,11 +11,6 @@ namespace {
 
 using core::ValueCode;
 
-constexpr double kFirstThreshold = 1.23;  // times mean |v|; see value_coder.h
-constexpr int kLloydSteps = 3;            // NMSE of a Gauss is then within 1 % of the optimum
-constexpr int kLogLevels = 8;
-constexpr double kLogRangeMax = 128;  // max / min from which on level 0 becomes zero
-
 float absolute_max(std::span<const float> group) {
   float largest = 0;
   for (const float v : group) {
@@ -70,33 +65,6 @@ Scales fit_log_levels(std::span<const float> group) {
   return {wide ? uint16_t{0} : core::bf16_nearest(smallest), core::bf16_nearest(largest)};
 }
 
-// x^(1/7) for x in 1..2^8 by Newton's method. Not std::pow: libraries differ in its last bit.
-double seventh_root(double x) {
-  constexpr int kNewtonSteps = 20;  // x = 1 needs the most, 13.
-  double root = 2;
-  for (int step = 0; step < kNewtonSteps; ++step) {
-    const double cube = root * root * root;
-    root = (6 * root + x / (cube * cube)) / 7;
-  }
-  return root;
-}
-
-Levels log_levels(double smallest, double largest) {
-  Levels levels{.magnitude = {}, .count = kLogLevels};
-  double level = smallest;
-  const double step = smallest > 0 ? seventh_root(largest / smallest) : 2;
-  if (smallest == 0) {
-    level = largest / kLogRangeMax;
-  }
-  for (float& magnitude : levels.magnitude) {
-    magnitude = static_cast<float>(level);
-    level *= step;
-  }
-  levels.magnitude.front() = static_cast<float>(smallest);
-  levels.magnitude.back() = static_cast<float>(largest);
-  return levels;
-}
-
 }  // namespace
 
 double LaneSums::total() const {
@@ -107,14 +75,6 @@ double LaneSums::total() const {
     }
   }
   return lanes[0];
-}
-
-int linear_max(ValueCode code) {
-  return code == ValueCode::kLinear8 ? 127 : 7;
-}
-
-uint16_t linear_scale_max(ValueCode code) {
-  return core::bf16_down(static_cast<double>(std::numeric_limits<float>::max()) / linear_max(code));
 }
 
 Scales fit_scales(ValueCode code, std::span<const float> group) {
@@ -135,60 +95,6 @@ Scales fit_scales(ValueCode code, std::span<const float> group) {
               0};
   }
   return {0, 0};
-}
-
-bool valid_scales(ValueCode code, const Scales& scales) {
-  if (!core::is_bf16_magnitude(scales[0]) || !core::is_bf16_magnitude(scales[1])) {
-    return false;
-  }
-  switch (code) {
-    case ValueCode::kLinear8:
-    case ValueCode::kLinear4:
-      return scales[0] <= linear_scale_max(code);
-    case ValueCode::kLog4: {
-      // Rounding to bfloat16 can stretch the range a little, for denormals even by one half.
-      const double range = static_cast<double>(core::bf16_value(scales[1]));
-      const double smallest = static_cast<double>(core::bf16_value(scales[0]));
-      return scales[0] <= scales[1] && (scales[0] == 0 || range <= 2 * kLogRangeMax * smallest);
-    }
-    case ValueCode::kTwoLevels:
-      return scales[0] <= scales[1];
-    case ValueCode::kFloat32:
-    case ValueCode::kSign:
-      return true;
-  }
-  return true;
-}
-
-Levels make_levels(ValueCode code, const Scales& scales) {
-  const float first = core::bf16_value(scales[0]);
-  const float second = core::bf16_value(scales[1]);
-  switch (code) {
-    case ValueCode::kFloat32:
-    case ValueCode::kLinear8:
-    case ValueCode::kLinear4:
-      break;
-    case ValueCode::kLog4:
-      return log_levels(static_cast<double>(first), static_cast<double>(second));
-    case ValueCode::kTwoLevels:
-      return {.magnitude = {first, second}, .count = 2};
-    case ValueCode::kSign:
-      return {.magnitude = {first}, .count = 1};
-  }
-  return {};
-}
-
-uint32_t nearest_level(const Levels& levels, float magnitude) {
-  uint32_t index = 0;
-  for (int i = 1; i < levels.count; ++i) {
-    const auto at = static_cast<size_t>(i);
-    // Double: the sum of two large levels can exceed float32.
-    const double middle = (static_cast<double>(levels.magnitude[at - 1]) +
-                           static_cast<double>(levels.magnitude[at])) /
-                          2;
-    index += static_cast<double>(magnitude) > middle ? 1 : 0;
-  }
-  return index;
 }
 
 }  // namespace laconic::compress

@@ -4,9 +4,7 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <cstdint>
-#include <limits>
 
 namespace laconic::core {
 
@@ -17,33 +15,31 @@ inline constexpr bool is_bf16_magnitude(uint16_t bits) {
   return bits <= kBf16Largest;
 }
 
-inline float bf16_value(uint16_t bits) {
+inline constexpr float bf16_value(uint16_t bits) {
   return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
 }
 
 // The bfloat16 nearest to float32(x), ties to even, never an infinity. x: finite, >= 0.
-inline uint16_t bf16_nearest(double x) {
+inline constexpr uint16_t bf16_nearest(double x) {
   const auto bits = std::bit_cast<uint32_t>(static_cast<float>(x));
   const uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
   return static_cast<uint16_t>(std::min<uint32_t>(rounded, kBf16Largest));
 }
 
 // The smallest bfloat16 that is at least x. x: 0..3.3895e38.
-inline uint16_t bf16_up(double x) {
-  auto single = static_cast<float>(x);
-  if (static_cast<double>(single) < x) {
-    single = std::nextafter(single, std::numeric_limits<float>::infinity());
-  }
-  return static_cast<uint16_t>((std::bit_cast<uint32_t>(single) + 0xFFFF) >> 16);
+inline constexpr uint16_t bf16_up(double x) {
+  const auto single = static_cast<float>(x);
+  const auto bits = std::bit_cast<uint32_t>(single);
+  // The next larger float32 has the next larger bits.
+  const uint32_t at_least = static_cast<double>(single) < x ? bits + 1 : bits;
+  return static_cast<uint16_t>((at_least + 0xFFFF) >> 16);
 }
 
 // The largest bfloat16 that is at most x. x: finite, >= 0.
-inline uint16_t bf16_down(double x) {
-  auto single = static_cast<float>(x);
-  if (static_cast<double>(single) > x) {
-    single = std::nextafter(single, 0.0F);
-  }
-  return static_cast<uint16_t>(std::bit_cast<uint32_t>(single) >> 16);
+inline constexpr uint16_t bf16_down(double x) {
+  const auto single = static_cast<float>(x);
+  const auto bits = std::bit_cast<uint32_t>(single);
+  return static_cast<uint16_t>((static_cast<double>(single) > x ? bits - 1 : bits) >> 16);
 }
 
 }  // namespace laconic::core
