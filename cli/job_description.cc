@@ -110,6 +110,10 @@ std::string describe_bytes(const v1::TrainJob& job) {
       {"rounds", core::format_count(round.rounds), "in the whole job"},
       {"sent in all", core::format_bytes(round.sent_bytes * round.rounds), "by one worker"},
   };
+  if (round.schedule == core::Schedule::kHierarchical) {
+    rows.insert(rows.begin() + 3, {"between sites", core::format_bytes(round.between_sites_bytes),
+                                   "of that, over the links between sites" + size});
+  }
   if (round.times_less > 0) {
     rows.push_back({"times less", core::format_ratio(round.times_less), "dense over sent, in all"});
   }

@@ -19,6 +19,7 @@ Shape shape_of(core::Schedule schedule, double ranks, bool lossy) {
   const double levels = std::ceil(std::log2(ranks));
   switch (schedule) {
     case core::Schedule::kAuto:
+    case core::Schedule::kHierarchical:
       break;
     case core::Schedule::kAllGather:
       return {.encodes = 1, .decodes = ranks, .messages = 1, .payloads = others, .stages = 1};

@@ -39,8 +39,8 @@ struct Prediction {
   double seconds() const { return codec_seconds + latency_seconds + wire_seconds; }
 };
 
-// schedule: not kAuto, and kRing only without loss: requantizing at every hop adds up errors.
-// world_size >= 1.
+// schedule: neither kAuto nor kHierarchical, which has two kinds of links, and kRing only without
+// loss: requantizing at every hop adds up errors. world_size >= 1.
 Prediction predict(core::Schedule schedule, int world_size, const LinkCost& link,
                    const CodecCost& codec);
 

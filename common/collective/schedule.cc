@@ -4,31 +4,13 @@
 #include <bit>
 #include <utility>
 
+#include "common/collective/rank_order.h"
+
 namespace laconic::collective {
 namespace {
 
 size_t at(int index) {
   return static_cast<size_t>(index);
-}
-
-// The other ranks, beginning behind `rank`: not all send to rank 0 first.
-std::vector<int> others_after(int rank, int world_size) {
-  std::vector<int> others;
-  for (int step = 1; step < world_size; ++step) {
-    others.push_back((rank + step) % world_size);
-  }
-  return others;
-}
-
-// The other ranks in ascending order.
-std::vector<int> others_in_order(int rank, int world_size) {
-  std::vector<int> others;
-  for (int other = 0; other < world_size; ++other) {
-    if (other != rank) {
-      others.push_back(other);
-    }
-  }
-  return others;
 }
 
 std::vector<int> range_of(int first, int count) {
@@ -266,44 +248,6 @@ StepList doubling_schedule(int rank, int world_size, int parts) {
     last.finishes.push_back({part, /*encode=*/false});
   }
   return schedule;
-}
-
-StepList hierarchical_schedule(int rank, int sites, int ranks_per_site) {
-  const int own_site = rank / ranks_per_site;
-  const int own_index = rank % ranks_per_site;
-  const auto rank_at = [&](int site, int index) { return site * ranks_per_site + index; };
-  const auto part_of = [&](int index, int site) { return index * sites + site; };
-  const int own_part = part_of(own_index, own_site);
-  Step inside;   // float32 sums to the index that adds them up
-  Step between;  // the site's sums, encoded, to their owners
-  Step back;     // results to the same index of the other sites
-  Step spread;   // results inside the site
-  for (const int index : others_in_order(own_index, ranks_per_site)) {
-    const int mate = rank_at(own_site, index);
-    for (int site = 0; site < sites; ++site) {
-      const int theirs = part_of(index, site);
-      const int ours = part_of(own_index, site);
-      inside.sends.push_back({mate, theirs, Content::kSum, Form::kFloat32, rank});
-      inside.receives.push_back({mate, ours, Content::kSum, Form::kFloat32, mate});
-      spread.sends.push_back(
-          {mate, ours, Content::kResult, Form::kEncoded, rank_at(site, own_index)});
-      spread.receives.push_back(
-          {mate, theirs, Content::kResult, Form::kEncoded, rank_at(site, index)});
-    }
-  }
-  for (const int site : others_in_order(own_site, sites)) {
-    const int twin = rank_at(site, own_index);
-    const int theirs = part_of(own_index, site);
-    between.sends.push_back({twin, theirs, Content::kSum, Form::kEncoded, rank});
-    between.receives.push_back({twin, own_part, Content::kSum, Form::kEncoded, twin});
-    back.sends.push_back({twin, own_part, Content::kResult, Form::kEncoded, rank});
-    back.receives.push_back({twin, theirs, Content::kResult, Form::kEncoded, twin});
-  }
-  inside.adds = range_of(part_of(own_index, 0), sites);
-  between.adds.push_back(own_part);
-  between.finishes.push_back({own_part, /*encode=*/sites * ranks_per_site > 1});
-  return {.parts = sites * ranks_per_site,
-          .steps = {std::move(inside), std::move(between), std::move(back), std::move(spread)}};
 }
 
 }  // namespace laconic::collective

@@ -31,6 +31,7 @@ struct Message {
   Content content = Content::kSum;
   Form form = Form::kEncoded;
   int origin = 0;  // The rank that made the bytes; others forward them as they are.
+  int tile = 0;    // Of float32 longer than a frame: which of its frames.
 
   bool operator==(const Message&) const = default;
 };
@@ -99,11 +100,5 @@ int halving_chunks(int world_size);
 // to one peer. Same bytes, same result bit for bit as all_gather_schedule(), with log2 P peers
 // instead of P-1. Source: Bruck et al., IEEE TPDS 1997.
 StepList doubling_schedule(int rank, int world_size, int parts);
-
-// M sites of G ranks each; rank = site G + index. Inside a site the ranks add up shard g in float32
-// at index g, which then exchanges it, encoded and sharded once more, with index g of the other
-// sites; the results' bytes are passed on inside. M G parts: part g M + m belongs to rank m G + g.
-// Between sites a rank sends 2 (M-1)/M S/G bytes, so all G links of a site are equally busy.
-StepList hierarchical_schedule(int rank, int sites, int ranks_per_site);
 
 }  // namespace laconic::collective

@@ -34,6 +34,18 @@ Payload to_payload(std::span<const float> values) {
   }
   return Payload(bytes);
 }
+// The stretch of a part that travels as its tile-th frame of float32.
+constexpr size_t kTileElements = kFramePayloadBytesMax / sizeof(float);
+template <typename Float>
+std::span<Float> tile_of(std::span<Float> part, int tile) {
+  const size_t begin = static_cast<size_t>(tile) * kTileElements;
+  return part.subspan(begin, std::min(kTileElements, part.size() - begin));
+}
+Payload tile_of(const Payload& part, int tile) {
+  const auto total = static_cast<int64_t>(part.size);
+  return part.slice(static_cast<size_t>(tile) * kFramePayloadBytesMax,
+                    static_cast<size_t>(tile_bytes(total, tile)));
+}
 void copy_floats(std::span<const uint8_t> bytes, std::span<float> out) {
   if (!out.empty()) {
     std::memcpy(out.data(), bytes.data(), out.size_bytes());
@@ -45,69 +57,6 @@ void add_floats(std::span<const uint8_t> bytes, std::span<float> sum) {
     std::memcpy(&value, bytes.data() + i * sizeof(float), sizeof(float));
     sum[i] += value;
   }
-}
-
-std::vector<int> owners_of(const std::vector<core::Part>& parts) {
-  std::vector<int> owners;
-  for (const core::Part& part : parts) {
-    owners.push_back(part.owner);
-  }
-  return owners;
-}
-
-// Cuts of the vector, and what this rank does with them.
-struct Work {
-  std::vector<core::Part> parts;
-  StepList list;
-};
-absl::StatusOr<Work> plan_work(const ScheduledMeanOptions& options) {
-  const int rank = options.rank;
-  const int world_size = options.world_size;
-  const core::CodecSpec& codec = options.codec;
-  const bool dense = codec.kind == core::CodecKind::kNone;
-  const Form form = dense ? Form::kFloat32 : Form::kEncoded;
-  const int64_t elements = options.layout.elements();
-  Work work;
-  switch (options.schedule) {
-    case core::Schedule::kAuto:
-      break;
-    case core::Schedule::kAllGather:
-      work.parts = core::cut_into_parts(codec, options.layout, 1);
-      work.list = all_gather_schedule(rank, world_size, static_cast<int>(work.parts.size()));
-      return work;
-    case core::Schedule::kSharded:
-    case core::Schedule::kStar: {
-      const bool star = options.schedule == core::Schedule::kStar;
-      work.parts = core::cut_into_parts(codec, options.layout, star ? 1 : world_size);
-      work.list = sharded_schedule(rank, world_size, owners_of(work.parts), form);
-      return work;
-    }
-    case core::Schedule::kRing: {
-      if (!dense) {
-        return absl::InvalidArgumentError(
-            "schedule ring takes no codec: every hop would lose again; take sharded");
-      }
-      const int tiles = core::tiles_per_chunk(elements, world_size);
-      work.parts = core::even_parts(elements, int64_t{world_size} * tiles);
-      work.list = ring_schedule(rank, world_size, tiles);
-      return work;
-    }
-    case core::Schedule::kTree: {
-      if (dense) {
-        const int chunks = halving_chunks(world_size);
-        const int tiles = core::tiles_per_chunk(elements, chunks);
-        work.parts = core::even_parts(elements, int64_t{chunks} * tiles);
-        work.list = halving_schedule(rank, world_size, tiles);
-        return work;
-      }
-      work.parts = core::cut_into_parts(codec, options.layout, 1);
-      work.list = doubling_schedule(rank, world_size, static_cast<int>(work.parts.size()));
-      return work;
-    }
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("schedule ", core::schedule_name(options.schedule),
-                   " is none; allowed: all_gather, sharded, star, ring, tree"));
 }
 
 double sum_of(const std::vector<std::unique_ptr<compress::Feedback>>& stage) {
@@ -125,7 +74,7 @@ double sum_of(const std::vector<std::unique_ptr<compress::Feedback>>& stage) {
 absl::StatusOr<std::unique_ptr<ScheduledMean>> ScheduledMean::make(
     const ScheduledMeanOptions& options) {
   std::unique_ptr<ScheduledMean> made(new ScheduledMean(options));
-  LACONIC_ASSIGN_OR_RETURN(Work work, plan_work(options));
+  LACONIC_ASSIGN_OR_RETURN(ScheduledWork work, plan_scheduled_work(options));
   made->parts_ = std::move(work.parts);
   made->list_ = std::move(work.list);
   made->states_.resize(made->parts_.size());
@@ -244,13 +193,16 @@ FrameHeader ScheduledMean::header_of(const Message& message) const {
   header.kind = message.content == Content::kSum ? FrameKind::kPart : FrameKind::kReduced;
   header.op_sequence +=
       static_cast<uint64_t>(message.origin) * parts_.size() + static_cast<uint64_t>(message.part);
+  header.tile = static_cast<uint32_t>(message.tile);
   return header;
 }
 
 absl::Status ScheduledMean::send(const Message& message) {
   LACONIC_ASSIGN_OR_RETURN(Payload payload, payload_of(message));
   FrameHeader header = header_of(message);
-  header.payload_bytes_total = payload.size;
+  header.payload_bytes_total = message.form == Form::kFloat32
+                                   ? static_cast<uint64_t>(expected(message).bytes_max)
+                                   : payload.size;
   return channel_->send(message.peer, header, std::move(payload));
 }
 
@@ -260,16 +212,16 @@ absl::StatusOr<Payload> ScheduledMean::payload_of(const Message& message) {
     if (state.result.owner == nullptr) {
       state.result = to_payload(mean_of(message.part));
     }
-    return state.result;
+    return message.form == Form::kFloat32 ? tile_of(state.result, message.tile) : state.result;
   }
   if (message.origin != rank_) {
     const auto held =
         std::find_if(state.received.begin(), state.received.end(),
                      [&](const Received& received) { return received.origin == message.origin; });
-    return held->payload;  // The schedule's promise: it has come.
+    return held->tiles.front();  // The schedule's promise: it has come.
   }
   if (message.form == Form::kFloat32) {
-    return to_payload(values_of(message.part));
+    return to_payload(tile_of(values_of(message.part), message.tile));
   }
   if (state.own.owner == nullptr) {
     LACONIC_ASSIGN_OR_RETURN(
@@ -289,24 +241,37 @@ Expected ScheduledMean::expected(const Message& message) const {
 }
 
 absl::Status ScheduledMean::receive(const Message& message) {
-  LACONIC_ASSIGN_OR_RETURN(Payload payload,
-                           channel_->receive_message(message.peer, header_of(message),
-                                                     first_.op_sequence, expected(message)));
+  FrameHeader header = header_of(message);
+  const Expected due = expected(message);
+  header.payload_bytes_total = static_cast<uint64_t>(due.bytes_max);
+  LACONIC_ASSIGN_OR_RETURN(
+      Payload payload,
+      message.form == Form::kFloat32
+          ? channel_->receive_tile(message.peer, header, first_.op_sequence)
+          : channel_->receive_message(message.peer, header, first_.op_sequence, due));
   if (message.content == Content::kResult) {
     const absl::Status status = take_result(message, payload);
     return status.ok() ? status : channel_->blame(message.peer, status);
   }
-  states_[at(message.part)].received.push_back(
-      {.origin = message.origin, .form = message.form, .payload = std::move(payload)});
+  std::vector<Received>& received = states_[at(message.part)].received;
+  if (message.tile == 0) {
+    received.push_back({.origin = message.origin, .form = message.form, .tiles = {}});
+  }
+  const auto term = std::find_if(received.begin(), received.end(), [&](const Received& other) {
+    return other.origin == message.origin;
+  });
+  term->tiles.push_back(std::move(payload));
   return absl::OkStatus();
 }
 
 absl::Status ScheduledMean::take_result(const Message& message, const Payload& payload) {
-  if (forwarded_[at(message.part)]) {
+  const bool whole =
+      message.form == Form::kEncoded || payload.size == mean_of(message.part).size_bytes();
+  if (forwarded_[at(message.part)] && whole) {
     states_[at(message.part)].result = payload;
   }
   if (message.form == Form::kFloat32) {
-    copy_floats(payload.bytes(), mean_of(message.part));
+    copy_floats(payload.bytes(), tile_of(mean_of(message.part), message.tile));
     return absl::OkStatus();
   }
   const absl::Status status =
@@ -331,7 +296,7 @@ absl::Status ScheduledMean::add(int part) {
     // As float32 it is added like a received one.
     const Received own = {.origin = rank_,
                           .form = encoded ? Form::kEncoded : Form::kFloat32,
-                          .payload = encoded ? state.own : to_payload(values_of(part))};
+                          .tiles = {encoded ? state.own : to_payload(values_of(part))}};
     LACONIC_RETURN_IF_ERROR(add_term(part, own, first, sum));
     first = false;
     return absl::OkStatus();
@@ -358,11 +323,16 @@ absl::Status ScheduledMean::add(int part) {
 
 absl::Status ScheduledMean::add_term(int part, const Received& term, bool first,
                                      std::span<float> sum) {
-  const std::span<const uint8_t> bytes = term.payload.bytes();
   if (term.form == Form::kFloat32) {
-    first ? copy_floats(bytes, sum) : add_floats(bytes, sum);
+    size_t begin = 0;
+    for (const Payload& tile : term.tiles) {
+      const std::span<float> out = sum.subspan(begin, tile.size / sizeof(float));
+      first ? copy_floats(tile.bytes(), out) : add_floats(tile.bytes(), out);
+      begin += out.size();
+    }
     return absl::OkStatus();
   }
+  const std::span<const uint8_t> bytes = term.tiles.front().bytes();
   const compress::Codec& codec = *codecs_[at(part)];
   const absl::Status status = first ? codec.decode(bytes, sum) : codec.decode_add(bytes, 1.0F, sum);
   return status.ok() ? status

@@ -1,5 +1,5 @@
-// The mean over the ranks by any schedule of schedule.h, compressed or in float32: carries out the
-// steps of one rank over a communicator.
+// The mean over the ranks by any schedule, compressed or in float32: carries out the steps of one
+// rank over a communicator.
 //
 //   P  world_size    d  elements    e1, e2  residuals of error feedback: of what this rank sends to
 //   be added up (stage 1), and of the means that it encodes as an owner (stage 2)
@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "common/collective/communicator.h"
 #include "common/collective/schedule.h"
+#include "common/collective/scheduled_work.h"
 #include "common/compress/codec.h"
 #include "common/compress/feedback.h"
 #include "common/core/codec_spec.h"
@@ -22,17 +23,6 @@
 #include "common/core/schedule.h"
 
 namespace laconic::collective {
-
-struct ScheduledMeanOptions {
-  int rank = 0;
-  int world_size = 1;
-  core::Schedule schedule = core::Schedule::kSharded;  // Not kAuto.
-  core::CodecSpec codec = {};                          // kNone: float32. kRing allows only that.
-  core::Layout layout = {};
-  bool error_feedback = false;
-  double residual_decay = 1.0;  // 0..1
-  bool half_residuals = false;  // residuals in bfloat16
-};
 
 // Owned by one thread. One exchange is a transaction: run(), then commit() when all ranks have
 // their mean, or rollback().
@@ -76,7 +66,7 @@ class ScheduledMean {
   struct Received {
     int origin = 0;
     Form form = Form::kEncoded;
-    Payload payload;
+    std::vector<Payload> tiles;  // One, but for float32 longer than a frame.
   };
   // One part during an exchange.
   struct PartState {

@@ -22,6 +22,7 @@ struct ExchangeSpec {
   Method method = Method::kDense;
   CodecSpec codec;
   Schedule schedule = Schedule::kAuto;  // schedule_choice.h says what auto is
+  int ranks_per_site = 0;               // G: site s has ranks s G .. s G + G - 1; 0: not known
   bool error_feedback = false;
   FeedbackForm feedback = FeedbackForm::kResidual;  // with error_feedback
   double residual_decay = 1.0;                      // beta, 0..1; 1 with kEf21

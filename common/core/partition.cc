@@ -175,6 +175,15 @@ std::vector<Part> cut_into_parts(const CodecSpec& spec, const Layout& layout, in
   return parts;
 }
 
+std::vector<Part> cut_for_sites(const CodecSpec& spec, const Layout& layout, int sites,
+                                int ranks_per_site) {
+  std::vector<Part> parts = cut_into_parts(spec, layout, sites * ranks_per_site);
+  for (Part& part : parts) {
+    part.owner = part.owner % sites * ranks_per_site + part.owner / sites;
+  }
+  return parts;
+}
+
 std::vector<Part> even_parts(int64_t elements, int64_t count) {
   std::vector<Part> parts;
   for (int64_t i = 0; i < count; ++i) {

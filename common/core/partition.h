@@ -42,6 +42,12 @@ Layout slice(const Layout& layout, int64_t begin, int64_t end);
 // layout: at least one element. owners >= 1.
 std::vector<Part> cut_into_parts(const CodecSpec& spec, const Layout& layout, int owners);
 
+// The same for M sites of G ranks, P = M G: shard g of the vector, in M pieces of one owner each,
+// is what the ranks of index g in their sites exchange; its m-th piece belongs to rank m G + g.
+// layout: at least one element. sites, ranks_per_site >= 1.
+std::vector<Part> cut_for_sites(const CodecSpec& spec, const Layout& layout, int sites,
+                                int ranks_per_site);
+
 // For float32 on its way around a ring or between partners: `count` stretches of equal length, some
 // empty where there are fewer elements. Owner 0, no layout. count >= 1.
 std::vector<Part> even_parts(int64_t elements, int64_t count);

@@ -16,6 +16,8 @@ const char* schedule_name(Schedule schedule) {
       return "star";
     case Schedule::kTree:
       return "tree";
+    case Schedule::kHierarchical:
+      return "hierarchical";
   }
   return "unknown";
 }

@@ -100,15 +100,65 @@ int64_t halving_bytes(int64_t elements, int world_size) {
   return most;
 }
 
-int64_t sent_bytes(Schedule schedule, const CodecSpec& codec, const Layout& layout, int world_size,
-                   PayloadSize size) {
+// Of each rank. Inside: the sums of the other indices' shards in float32, then the results of its
+// own shard to every mate, in float32 where there is but one site. Between: what the rank's index
+// has of the other sites' pieces, then the result of its own piece to each of them.
+std::vector<SiteBytes> bytes_of_ranks(const CodecSpec& codec, const Layout& layout, int sites,
+                                      int ranks_per_site, PayloadSize size) {
+  struct Shard {
+    int64_t floats = 0;
+    int64_t encoded = 0;
+  };
+  const auto at = [](int index) { return static_cast<size_t>(index); };
+  std::vector<Shard> shards(at(ranks_per_site));
+  std::vector<int64_t> owned(at(sites * ranks_per_site));
+  int64_t floats_in_all = 0;
+  for (const Part& part : cut_for_sites(codec, layout, sites, ranks_per_site)) {
+    const int64_t floats = framed(4 * part.elements);
+    const int64_t encoded = sites == 1 ? floats : framed(size(codec, part.layout));
+    shards[at(part.owner % ranks_per_site)].floats += floats;
+    shards[at(part.owner % ranks_per_site)].encoded += encoded;
+    owned[at(part.owner)] += encoded;
+    floats_in_all += floats;
+  }
+  std::vector<SiteBytes> ranks;
+  for (int rank = 0; rank < sites * ranks_per_site; ++rank) {
+    const Shard& shard = shards[at(rank % ranks_per_site)];
+    const int64_t own = owned[at(rank)];
+    const bool alone = ranks_per_site == 1;
+    ranks.push_back(
+        {.inside = alone ? 0 : floats_in_all - shard.floats + (ranks_per_site - 1) * shard.encoded,
+         .between = sites == 1 ? 0 : shard.encoded - own + (sites - 1) * own});
+  }
+  return ranks;
+}
+
+int64_t hierarchical_bytes(const CodecSpec& codec, const Layout& layout, int world_size,
+                           int ranks_per_site, PayloadSize size) {
+  int64_t most = 0;
+  for (const SiteBytes& rank :
+       bytes_of_ranks(codec, layout, world_size / ranks_per_site, ranks_per_site, size)) {
+    most = std::max(most, rank.inside + rank.between);
+  }
+  return most;
+}
+
+// With whom: a schedule, and what it needs to know.
+struct Way {
+  Schedule schedule = Schedule::kSharded;
+  int world_size = 1;
+  int ranks_per_site = 1;
+};
+
+int64_t sent_bytes(const Way& way, const CodecSpec& codec, const Layout& layout, PayloadSize size) {
+  const int world_size = way.world_size;
   const bool dense = codec.kind == CodecKind::kNone;
   const int64_t elements = layout.elements();
   const int64_t peers = world_size - 1;
   if (peers == 0) {
     return 0;
   }
-  switch (schedule) {
+  switch (way.schedule) {
     case Schedule::kAuto:
       break;
     case Schedule::kAllGather:
@@ -124,6 +174,8 @@ int64_t sent_bytes(Schedule schedule, const CodecSpec& codec, const Layout& layo
     case Schedule::kTree:
       return dense ? halving_bytes(elements, world_size)
                    : peers * framed(cut_into_parts(codec, layout, 1), codec, size);
+    case Schedule::kHierarchical:
+      return hierarchical_bytes(codec, layout, world_size, way.ranks_per_site, size);
   }
   return 0;
 }
@@ -154,13 +206,22 @@ Schedule choose_schedule(Schedule asked, const CodecSpec& codec, const Layout& l
 }
 
 int64_t sent_bytes_max(Schedule schedule, const CodecSpec& codec, const Layout& layout,
-                       int world_size) {
-  return sent_bytes(schedule, codec, layout, world_size, payload_bytes_max);
+                       int world_size, int ranks_per_site) {
+  return sent_bytes({schedule, world_size, ranks_per_site}, codec, layout, payload_bytes_max);
 }
 
 int64_t sent_bytes_expected(Schedule schedule, const CodecSpec& codec, const Layout& layout,
-                            int world_size) {
-  return sent_bytes(schedule, codec, layout, world_size, payload_bytes_expected);
+                            int world_size, int ranks_per_site) {
+  return sent_bytes({schedule, world_size, ranks_per_site}, codec, layout, payload_bytes_expected);
+}
+
+SiteBytes site_bytes_expected(const CodecSpec& codec, const Layout& layout, int world_size,
+                              int ranks_per_site) {
+  const std::vector<SiteBytes> ranks = bytes_of_ranks(codec, layout, world_size / ranks_per_site,
+                                                      ranks_per_site, payload_bytes_expected);
+  return *std::max_element(ranks.begin(), ranks.end(), [](const SiteBytes& a, const SiteBytes& b) {
+    return a.between < b.between;
+  });
 }
 
 bool may_be_cut(const CodecSpec& codec) {

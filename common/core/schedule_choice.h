@@ -27,18 +27,30 @@ inline constexpr int64_t kTinyRoundBytes = 256 << 10;
 //   quantize            sharded
 //   the other codecs    all_gather, the only one for them: see may_be_cut()
 //
+// kHierarchical is taken only where it is asked for: nothing here knows which link is slow.
+//
 // layout: at least one element. world_size >= 1.
 Schedule choose_schedule(Schedule asked, const CodecSpec& codec, const Layout& layout,
                          int world_size);
 
 // Bytes with frame headers that the rank which sends most sends in one exchange; the largest
 // possible where a payload's size depends on the data. schedule: not kAuto.
+// ranks_per_site: of kHierarchical, divides world_size; the others do not look at it.
 int64_t sent_bytes_max(Schedule schedule, const CodecSpec& codec, const Layout& layout,
-                       int world_size);
+                       int world_size, int ranks_per_site = 1);
 
 // Likewise with the payloads that are expected: see payload_bytes_expected().
 int64_t sent_bytes_expected(Schedule schedule, const CodecSpec& codec, const Layout& layout,
-                            int world_size);
+                            int world_size, int ranks_per_site = 1);
+
+// By kind of link, what the rank sends that sends most between the sites, with the payloads that
+// are expected; of kHierarchical.
+struct SiteBytes {
+  int64_t inside = 0;
+  int64_t between = 0;
+};
+SiteBytes site_bytes_expected(const CodecSpec& codec, const Layout& layout, int world_size,
+                              int ranks_per_site);
 
 // True if schedules other than all_gather may encode stretches of the vector on their own: none,
 // quantize and top-k. The others mean the whole vector (rand-k, perm-k, low rank), or nobody has

@@ -92,15 +92,17 @@ absl::StatusOr<std::unique_ptr<MeanExchange>> MeanExchange::make(
     }
     return made;
   }
-  LACONIC_ASSIGN_OR_RETURN(made->scheduled_, collective::ScheduledMean::make(
-                                                 {.rank = communicator.rank(),
-                                                  .world_size = communicator.world_size(),
-                                                  .schedule = schedule,
-                                                  .codec = codec_spec,
-                                                  .layout = layout,
-                                                  .error_feedback = spec.error_feedback && !dense,
-                                                  .residual_decay = spec.residual_decay,
-                                                  .half_residuals = spec.half_residuals}));
+  LACONIC_ASSIGN_OR_RETURN(
+      made->scheduled_,
+      collective::ScheduledMean::make({.rank = communicator.rank(),
+                                       .world_size = communicator.world_size(),
+                                       .schedule = schedule,
+                                       .codec = codec_spec,
+                                       .layout = layout,
+                                       .ranks_per_site = std::max(1, spec.ranks_per_site),
+                                       .error_feedback = spec.error_feedback && !dense,
+                                       .residual_decay = spec.residual_decay,
+                                       .half_residuals = spec.half_residuals}));
   std::vector<float>().swap(made->scratch_);  // The schedule has its own.
   return made;
 }

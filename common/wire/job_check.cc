@@ -17,6 +17,7 @@ namespace {
 constexpr int64_t kBillion = 1'000'000'000;
 constexpr int64_t kFeaturesMax = 10'000'000;
 constexpr int64_t kClassesMax = 100'000;
+constexpr int32_t kWorkersMax = 1024;
 constexpr int kHiddenLayersMax = 64;
 constexpr size_t kNameMax = 63;
 constexpr size_t kNameShownMax = 80;
@@ -334,9 +335,38 @@ void check_method(Checker& checker, const v1::Exchange& exchange) {
   }
 }
 
+// Sites are G neighbouring ranks each.
+void check_sites(Checker& checker, const v1::Exchange& exchange, int32_t workers) {
+  const std::string path = "spec.exchange.ranks_per_site";
+  const std::string allowed = "a divisor of spec.workers.count";
+  const bool hierarchical = exchange.schedule() == v1::HIERARCHICAL;
+  const v1::Compressor& compressor = exchange.compressor();
+  const bool dense =
+      compressor.has_none() || compressor.codec_case() == v1::Compressor::CODEC_NOT_SET;
+  const int32_t ranks = exchange.ranks_per_site();
+  if (!exchange.has_ranks_per_site()) {
+    if (hierarchical) {
+      checker.missing(path, allowed + ", such as 2 for sites of two ranks");
+    }
+  } else if (!hierarchical) {
+    checker.add(path,
+                "is set, but only the schedule HIERARCHICAL knows sites; allowed: unset, or "
+                "schedule HIERARCHICAL");
+  } else if (ranks < 1 || ranks > kWorkersMax) {
+    checker.integer(path, ranks, 1, kWorkersMax);
+  } else if (workers % ranks != 0) {
+    checker.add(path,
+                absl::StrCat("is ", ranks, " with ", workers, " workers; allowed: ", allowed));
+  } else if (workers == ranks && workers > 1 && !dense) {
+    checker.add(path, absl::StrCat("is ", ranks, " with ", workers,
+                                   " workers: one site, so nothing would be compressed; allowed: ",
+                                   allowed, " below it, or compressor none"));
+  }
+}
+
 void check_schedule(Checker& checker, const v1::Exchange& exchange) {
   const std::string path = "spec.exchange.schedule";
-  const std::string allowed = "AUTO, ALL_GATHER, SHARDED, RING, STAR or TREE";
+  const std::string allowed = "AUTO, ALL_GATHER, SHARDED, RING, STAR, TREE or HIERARCHICAL";
   const v1::Compressor& compressor = exchange.compressor();
   if (!v1::ExchangeSchedule_IsValid(exchange.schedule())) {
     checker.add(path,
@@ -345,7 +375,7 @@ void check_schedule(Checker& checker, const v1::Exchange& exchange) {
              compressor.codec_case() != v1::Compressor::CODEC_NOT_SET) {
     checker.add(path,
                 "is RING with a codec, which would lose again at every hop; allowed: AUTO, "
-                "ALL_GATHER, SHARDED, STAR or TREE, or RING with compressor none");
+                "ALL_GATHER, SHARDED, STAR, TREE or HIERARCHICAL, or RING with compressor none");
   } else if (exchange.schedule() > v1::ALL_GATHER && !core::may_be_cut(codec_spec(compressor))) {
     checker.add(path, absl::StrCat("is ", v1::ExchangeSchedule_Name(exchange.schedule()),
                                    ", which cuts the vector, and this compressor needs it whole; "
@@ -357,7 +387,7 @@ void check_schedule(Checker& checker, const v1::Exchange& exchange) {
   }
 }
 
-void check_exchange(Checker& checker, const v1::Exchange& exchange) {
+void check_exchange(Checker& checker, const v1::Exchange& exchange, int32_t workers) {
   check_method(checker, exchange);
   if (exchange.has_compressor()) {
     check_compressor(checker, exchange.compressor());
@@ -367,11 +397,12 @@ void check_exchange(Checker& checker, const v1::Exchange& exchange) {
                      kRoundDeadlineMaxSeconds, "1s..24h");
   }
   check_schedule(checker, exchange);
+  check_sites(checker, exchange, workers);
 }
 
 void check_workers(Checker& checker, const v1::Workers& workers) {
   if (workers.has_count()) {
-    checker.integer("spec.workers.count", workers.count(), 1, 1024);
+    checker.integer("spec.workers.count", workers.count(), 1, kWorkersMax);
   }
   if (workers.has_threads_per_rank()) {
     checker.integer("spec.workers.threads_per_rank", workers.threads_per_rank(), 1, 256);
@@ -403,7 +434,7 @@ std::vector<Violation> check_job(const v1::TrainJob& job) {
   check_split(checker, spec.data());
   check_model_fits_data(checker, spec.model(), spec.data());
   check_train(checker, spec.train());
-  check_exchange(checker, spec.exchange());
+  check_exchange(checker, spec.exchange(), spec.workers().has_count() ? spec.workers().count() : 1);
   check_limits(checker, spec.limits());
   checker.file("spec.result.directory", spec.result().directory(), /*required=*/false);
   return checker.take();

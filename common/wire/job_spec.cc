@@ -79,6 +79,8 @@ core::Schedule to_schedule(v1::ExchangeSchedule schedule) {
       return core::Schedule::kStar;
     case v1::TREE:
       return core::Schedule::kTree;
+    case v1::HIERARCHICAL:
+      return core::Schedule::kHierarchical;
     default:
       return core::Schedule::kAuto;
   }
@@ -137,6 +139,7 @@ core::ExchangeSpec exchange_spec(const v1::TrainJob& job) {
   spec.round_deadline = from_proto(exchange.round_deadline());
   spec.schedule = to_schedule(exchange.schedule());
   set_feedback(exchange.compressor(), spec);
+  spec.ranks_per_site = exchange.ranks_per_site();
   if (exchange.has_local()) {
     spec.method = core::Method::kLocal;
     spec.inner_steps = exchange.local().inner_steps();

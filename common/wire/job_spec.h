@@ -60,11 +60,12 @@ Timeouts derive_timeouts(const v1::TrainJob& job);
 struct RoundPrediction {
   core::Schedule schedule = core::Schedule::kAllGather;  // never kAuto
   int64_t payload_bytes = 0;                             // one payload
-  bool varies = false;      // with data or rank: then bytes are expected, not exact
-  int64_t sent_bytes = 0;   // with frame headers, to all peers
-  int64_t dense_bytes = 0;  // 2 (P-1)/P 4 d H, H = min(inner_steps, steps)
-  int64_t rounds = 0;       // of the whole job
-  double times_less = 0;    // dense / sent over all steps, the last round may be short; 0 for P = 1
+  bool varies = false;              // with data or rank: then bytes are expected, not exact
+  int64_t sent_bytes = 0;           // with frame headers, to all peers
+  int64_t between_sites_bytes = 0;  // hierarchical: what the rank sends that sends most there
+  int64_t dense_bytes = 0;          // 2 (P-1)/P 4 d H, H = min(inner_steps, steps)
+  int64_t rounds = 0;               // of the whole job
+  double times_less = 0;  // dense / sent over all steps, the last round may be short; 0 for P = 1
 };
 RoundPrediction predict_round(const v1::TrainJob& job, const core::Layout& layout);
 

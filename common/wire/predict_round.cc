@@ -24,8 +24,15 @@ RoundPrediction predict_round(const v1::TrainJob& job, const core::Layout& layou
   prediction.dense_bytes = 2 * peers * 4 * elements * inner_steps / world_size;
   prediction.schedule = core::choose_schedule(exchange.schedule, exchange.codec, layout,
                                               static_cast<int>(world_size));
+  const int ranks_per_site = std::max(1, exchange.ranks_per_site);
   prediction.sent_bytes = core::sent_bytes_expected(prediction.schedule, exchange.codec, layout,
-                                                    static_cast<int>(world_size));
+                                                    static_cast<int>(world_size), ranks_per_site);
+  if (prediction.schedule == core::Schedule::kHierarchical) {
+    prediction.between_sites_bytes =
+        core::site_bytes_expected(exchange.codec, layout, static_cast<int>(world_size),
+                                  ranks_per_site)
+            .between;
+  }
   if (prediction.sent_bytes > 0) {
     const double dense_in_all = 2.0 * static_cast<double>(peers) * 4 *
                                 static_cast<double>(elements) * static_cast<double>(steps) /

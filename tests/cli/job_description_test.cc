@@ -44,6 +44,14 @@ TEST(DescribeJobTest, DoesNotGuessWhatOnlyTheNodesKnow) {
   EXPECT_THAT(text, Not(HasSubstr("parameters,")));
 }
 
+TEST(DescribeJobTest, TellsTheLinksBetweenSitesFromAll) {
+  const std::string text = describe_example(
+      "fashion_mnist", {"spec.exchange.schedule=HIERARCHICAL", "spec.exchange.ranks_per_site=2"});
+  EXPECT_THAT(text, HasSubstr("hierarchical  the way to the mean\n"));
+  EXPECT_THAT(text, HasSubstr("of that, over the links between sites\n"));
+  EXPECT_THAT(describe_example("fashion_mnist", {}), Not(HasSubstr("between sites")));
+}
+
 TEST(DescribeJobTest, SaysWhereASizeIsNotCertain) {
   EXPECT_THAT(describe_example("logistic_regression", {}),
               HasSubstr("with frame headers, expected"));

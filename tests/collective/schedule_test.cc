@@ -7,6 +7,7 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "common/collective/site_schedule.h"
 #include "common/core/partition.h"
 #include "common/core/payload_size.h"
 
@@ -30,6 +31,7 @@ World make_world(int world_size, const std::function<StepList(int)>& make) {
 struct PartState {
   RankSet sum = 0;
   std::map<int, RankSet> received;  // By origin.
+  std::map<int, int> tiles;         // By origin, of sums; of the result under -1.
   bool finished = false;
   bool result = false;
 };
@@ -81,6 +83,8 @@ class Simulation {
   }
 
   int messages_sent(int rank) const { return count_at(rank); }
+  // Frames in which `rank` got the sum that `origin` made of a part (-1: the result).
+  int tiles_received(int rank, int part, int origin) { return state(rank, part).tiles[origin]; }
   int times_finished(int part) {
     int times = 0;
     for (int rank = 0; rank < size(); ++rank) {
@@ -131,12 +135,14 @@ class Simulation {
     expected.peer = rank;
     ASSERT_EQ(sent.message, expected) << "from rank " << wanted.peer << " to rank " << rank;
     PartState& own = state(rank, wanted.part);
+    int& tiles = own.tiles[wanted.content == Content::kResult ? -1 : wanted.origin];
+    EXPECT_EQ(tiles++, wanted.tile) << "rank " << rank << " part " << wanted.part;
     if (wanted.content == Content::kResult) {
-      EXPECT_FALSE(own.result) << "rank " << rank << " gets part " << wanted.part << " twice";
+      EXPECT_EQ(own.result, wanted.tile > 0) << "rank " << rank << " part " << wanted.part;
       own.result = true;
       return;
     }
-    EXPECT_FALSE(own.received.contains(wanted.origin));
+    EXPECT_EQ(own.received.contains(wanted.origin), wanted.tile > 0);
     own.received[wanted.origin] = sent.sum;
   }
 
@@ -264,26 +270,81 @@ TEST_P(ScheduleTest, DoublingGathersEveryRankOnceInLogarithmicallyManySteps) {
   }
 }
 
-TEST_P(ScheduleTest, HierarchicalAddsEveryRankOnce) {
-  for (int sites = 1; sites <= world_size(); ++sites) {
-    if (world_size() % sites != 0) {
-      continue;
+// Sites of every size that divides the world.
+std::vector<Sites> all_sites(int world_size) {
+  std::vector<Sites> all;
+  for (int sites = 1; sites <= world_size; ++sites) {
+    if (world_size % sites == 0) {
+      all.push_back({sites, world_size / sites});
     }
-    const int ranks_per_site = world_size() / sites;
-    const World world = make_world(
-        world_size(), [&](int rank) { return hierarchical_schedule(rank, sites, ranks_per_site); });
-    expect_mean(world, 1);
-    // Between sites: M-1 sums and M-1 results of one part each, on every link alike.
+  }
+  return all;
+}
+
+TEST_P(ScheduleTest, HierarchicalAddsEveryRankOnce) {
+  for (const Sites& sites : all_sites(world_size())) {
+    for (const int64_t elements : {1, 17, 1001, 3'000'017}) {
+      for (const Form form : {Form::kEncoded, Form::kFloat32}) {
+        SCOPED_TRACE(absl::StrCat(sites.sites, " sites, ", elements, " elements"));
+        const std::vector<core::Part> parts =
+            core::cut_for_sites(kInt8, {{{.name = "w", .rows = 1, .columns = elements}}},
+                                sites.sites, sites.ranks_per_site);
+        const std::vector<int> owners = owners_of(parts);
+        const std::vector<int> tiles(parts.size(), 1);
+        const World world = make_world(world_size(), [&](int rank) {
+          return hierarchical_schedule(rank, sites, owners, tiles, form);
+        });
+        expect_mean(world, 1);
+      }
+    }
+  }
+}
+
+// Between sites: M-1 sums of each wave and M-1 results, on every link alike; inside float32 sums.
+TEST_P(ScheduleTest, HierarchicalSendsEncodedBytesAloneBetweenSites) {
+  for (const Sites& sites : all_sites(world_size())) {
+    std::vector<int> owners;
+    for (int part = 0; part < world_size(); ++part) {
+      owners.push_back(part % sites.sites * sites.ranks_per_site + part / sites.sites);
+    }
+    const std::vector<int> tiles(owners.size(), 1);
     for (int rank = 0; rank < world_size(); ++rank) {
       int between = 0;
-      for (const Step& step : world[static_cast<size_t>(rank)].steps) {
+      const StepList list = hierarchical_schedule(rank, sites, owners, tiles, Form::kEncoded);
+      for (const Step& step : list.steps) {
         for (const Message& message : step.sends) {
-          const bool leaves = message.peer / ranks_per_site != rank / ranks_per_site;
+          const bool leaves = message.peer / sites.ranks_per_site != rank / sites.ranks_per_site;
           between += leaves ? 1 : 0;
-          EXPECT_EQ(message.form == Form::kFloat32, !leaves && message.content == Content::kSum);
+          const bool floats = !leaves && (message.content == Content::kSum || sites.sites == 1);
+          EXPECT_EQ(message.form == Form::kFloat32, floats);
         }
       }
-      EXPECT_EQ(between, 2 * (sites - 1));
+      EXPECT_EQ(between, 2 * (sites.sites - 1));
+    }
+  }
+}
+
+TEST_P(ScheduleTest, HierarchicalSendsLongFloat32InAllItsFrames) {
+  for (const Sites& sites : all_sites(world_size())) {
+    std::vector<int> owners;
+    std::vector<int> tiles;
+    for (int part = 0; part < 3 * world_size(); ++part) {
+      owners.push_back(part * part % world_size());
+      tiles.push_back(1 + part % 4);
+    }
+    const World world = make_world(world_size(), [&](int rank) {
+      return hierarchical_schedule(rank, sites, owners, tiles, Form::kEncoded);
+    });
+    Simulation simulation(world);
+    ASSERT_NO_FATAL_FAILURE(simulation.run());
+    for (int part = 0; part < world[0].parts; ++part) {
+      const int owner = owners[static_cast<size_t>(part)];
+      for (int index = 0; index < sites.ranks_per_site; ++index) {
+        const int mate = owner / sites.ranks_per_site * sites.ranks_per_site + index;
+        if (mate != owner) {
+          EXPECT_EQ(simulation.tiles_received(owner, part, mate), tiles[static_cast<size_t>(part)]);
+        }
+      }
     }
   }
 }

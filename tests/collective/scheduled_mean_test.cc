@@ -5,20 +5,22 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/core/payload_size.h"
-#include "common/core/random.h"
-#include "tests/collective/world.h"
+#include "tests/collective/mean_world.h"
 
 namespace laconic::collective {
 namespace {
 
-using ::laconic::testing::kTestDeadline;
-using ::laconic::testing::on_all_ranks;
+using ::laconic::testing::communicators;
+using ::laconic::testing::exact_mean;
+using ::laconic::testing::kGeneration;
+using ::laconic::testing::layout_of;
+using ::laconic::testing::Means;
+using ::laconic::testing::run_round;
 using ::laconic::testing::StatusIs;
 using ::laconic::testing::Transports;
+using ::laconic::testing::vector_of;
 using ::laconic::testing::WorldKind;
 using ::testing::HasSubstr;
-
-constexpr uint64_t kGeneration = 5;
 
 constexpr core::CodecSpec kNone = {};
 constexpr core::CodecSpec kInt8 = {.kind = core::CodecKind::kQuantize, .bits = 8};
@@ -49,48 +51,6 @@ std::string name_of(const Way& way) {
                       " bits ", way.codec.bits);
 }
 
-core::Layout layout_of(int64_t elements) {
-  core::Layout layout;
-  for (const int64_t columns : {int64_t{50}, int64_t{7}}) {
-    if (elements >= 2 * columns) {
-      const int64_t rows = elements / 2 / columns;
-      layout.tensors.push_back({.name = "w", .rows = rows, .columns = columns});
-      elements -= rows * columns;
-    }
-  }
-  layout.tensors.push_back({.name = "b", .rows = 1, .columns = elements});
-  return layout;
-}
-
-// Normal deviates (Box, Muller 1958).
-std::vector<float> vector_of(int rank, int round, int64_t elements) {
-  constexpr double kTwoPi = 6.283185307179586;
-  core::Random random(17, static_cast<uint64_t>(100 * rank + round));
-  std::vector<float> values(static_cast<size_t>(elements));
-  for (size_t i = 0; i < values.size(); i += 2) {
-    const double radius = std::sqrt(-2 * std::log(1 - random.uniform()));
-    const double angle = kTwoPi * random.uniform();
-    values[i] = static_cast<float>(radius * std::cos(angle));
-    if (i + 1 < values.size()) {
-      values[i + 1] = static_cast<float>(radius * std::sin(angle));
-    }
-  }
-  return values;
-}
-
-std::vector<double> exact_mean(int world_size, int round, int64_t elements) {
-  std::vector<double> mean(static_cast<size_t>(elements));
-  for (int rank = 0; rank < world_size; ++rank) {
-    const std::vector<float> values = vector_of(rank, round, elements);
-    for (size_t i = 0; i < mean.size(); ++i) {
-      mean[i] += static_cast<double>(values[i]) / world_size;
-    }
-  }
-  return mean;
-}
-
-using Means = std::vector<std::unique_ptr<ScheduledMean>>;
-
 Means means_of(const Way& way, int world_size, int64_t elements, double decay = 1.0) {
   Means means;
   for (int rank = 0; rank < world_size; ++rank) {
@@ -105,35 +65,6 @@ Means means_of(const Way& way, int world_size, int64_t elements, double decay = 
     means.push_back(*std::move(made));
   }
   return means;
-}
-
-std::vector<Communicator> communicators(const Transports& transports) {
-  std::vector<Communicator> all;
-  all.reserve(transports.size());
-  for (const auto& transport : transports) {
-    all.emplace_back(*transport, kGeneration, kTestDeadline);
-  }
-  return all;
-}
-
-std::vector<float> copy_of(std::span<const float> values) {
-  return {values.begin(), values.end()};
-}
-
-// One committed round on all ranks; the means must be equal bit for bit, and one is returned.
-std::vector<float> run_round(const Means& means, std::vector<Communicator>& all, int round) {
-  std::vector<std::vector<float>> results(means.size());
-  on_all_ranks(static_cast<int>(means.size()), [&](int rank) {
-    const auto r = static_cast<size_t>(rank);
-    const std::vector<float> v = vector_of(rank, round, means[r]->elements());
-    ASSERT_OK(means[r]->run(all[r], v, {.round = static_cast<uint64_t>(round)}));
-    ASSERT_OK(means[r]->commit().status());
-    results[r] = copy_of(means[r]->mean());
-  });
-  for (const std::vector<float>& result : results) {
-    EXPECT_TRUE(result == results[0]);
-  }
-  return results[0];
 }
 
 // The sharded reduce by its definition, on one thread: what every schedule of owners must make.

@@ -30,7 +30,7 @@ std::vector<Case> all_cases() {
   for (const core::CodecSpec& codec : {kNone, kInt8, kSignRows}) {
     for (const core::Schedule schedule :
          {core::Schedule::kAuto, core::Schedule::kAllGather, core::Schedule::kSharded,
-          core::Schedule::kStar, core::Schedule::kTree}) {
+          core::Schedule::kStar, core::Schedule::kTree, core::Schedule::kHierarchical}) {
       cases.push_back({schedule, codec});
     }
   }

@@ -180,7 +180,7 @@ TEST(CheckJobTest, NamesWhatIsWrongWithTrainingAndExchange) {
        "spec.exchange.round_deadline is 5e-09s; allowed: 1s..24h\n"},
       {[](v1::TrainJob& j) { j.mutable_spec()->mutable_exchange()->set_schedule(v1::RING); },
        "spec.exchange.schedule is RING with a codec, which would lose again at every hop; allowed: "
-       "AUTO, ALL_GATHER, SHARDED, STAR or TREE, or RING with compressor none\n"},
+       "AUTO, ALL_GATHER, SHARDED, STAR, TREE or HIERARCHICAL, or RING with compressor none\n"},
       {[](v1::TrainJob& j) {
          j.mutable_spec()->mutable_exchange()->mutable_compressor()->mutable_perm_k();
          j.mutable_spec()->mutable_exchange()->set_schedule(v1::SHARDED);
@@ -190,8 +190,47 @@ TEST(CheckJobTest, NamesWhatIsWrongWithTrainingAndExchange) {
       {[](v1::TrainJob& j) {
          j.mutable_spec()->mutable_exchange()->set_schedule(static_cast<v1::ExchangeSchedule>(9));
        },
-       "spec.exchange.schedule is 9; allowed: AUTO, ALL_GATHER, SHARDED, RING, STAR or TREE\n"},
+       "spec.exchange.schedule is 9; allowed: AUTO, ALL_GATHER, SHARDED, RING, STAR, TREE or "
+       "HIERARCHICAL\n"},
   });
+}
+
+TEST(CheckJobTest, RefusesSitesThatDoNotFitTheWorkers) {
+  const auto sites = [](int32_t workers, v1::ExchangeSchedule schedule, int32_t ranks_per_site) {
+    return [=](v1::TrainJob& j) {
+      j.mutable_spec()->mutable_workers()->set_count(workers);
+      j.mutable_spec()->mutable_exchange()->set_schedule(schedule);
+      j.mutable_spec()->mutable_exchange()->mutable_compressor()->mutable_quantize()->set_bits(8);
+      if (ranks_per_site >= 0) {
+        j.mutable_spec()->mutable_exchange()->set_ranks_per_site(ranks_per_site);
+      }
+    };
+  };
+  const std::string field = "spec.exchange.ranks_per_site ";
+  expect_violations({
+      {sites(4, v1::HIERARCHICAL, -1),
+       field + "is missing; allowed: a divisor of spec.workers.count, such as 2 for sites of two "
+               "ranks\n"},
+      {sites(4, v1::HIERARCHICAL, 0), field + "is 0; allowed: 1..1024\n"},
+      {sites(4, v1::HIERARCHICAL, 1025), field + "is 1025; allowed: 1..1024\n"},
+      {sites(4, v1::HIERARCHICAL, 3),
+       field + "is 3 with 4 workers; allowed: a divisor of spec.workers.count\n"},
+      {sites(4, v1::HIERARCHICAL, 8),
+       field + "is 8 with 4 workers; allowed: a divisor of spec.workers.count\n"},
+      {sites(4, v1::HIERARCHICAL, 4),
+       field + "is 4 with 4 workers: one site, so nothing would be compressed; allowed: a divisor "
+               "of spec.workers.count below it, or compressor none\n"},
+      {sites(4, v1::SHARDED, 2),
+       field +
+           "is set, but only the schedule HIERARCHICAL knows sites; allowed: unset, or schedule "
+           "HIERARCHICAL\n"},
+  });
+  for (const int32_t ranks_per_site : {1, 2}) {
+    v1::TrainJob job = valid_job();
+    sites(4, v1::HIERARCHICAL, ranks_per_site)(job);
+    EXPECT_THAT(check_job(job), ::testing::IsEmpty());
+    EXPECT_EQ(exchange_spec(job).ranks_per_site, ranks_per_site);
+  }
 }
 
 TEST(CheckJobTest, RefusesDensitiesOutsideZeroToHalf) {
@@ -324,9 +363,13 @@ TEST(ExchangeSpecTest, TakesTheScheduleThatTheJobNames) {
   v1::TrainJob job = valid_job();
   EXPECT_EQ(exchange_spec(job).schedule, core::Schedule::kAuto);
   const std::vector<std::pair<v1::ExchangeSchedule, core::Schedule>> names = {
-      {v1::AUTO, core::Schedule::kAuto},       {v1::ALL_GATHER, core::Schedule::kAllGather},
-      {v1::SHARDED, core::Schedule::kSharded}, {v1::RING, core::Schedule::kRing},
-      {v1::STAR, core::Schedule::kStar},       {v1::TREE, core::Schedule::kTree}};
+      {v1::AUTO, core::Schedule::kAuto},
+      {v1::ALL_GATHER, core::Schedule::kAllGather},
+      {v1::SHARDED, core::Schedule::kSharded},
+      {v1::RING, core::Schedule::kRing},
+      {v1::STAR, core::Schedule::kStar},
+      {v1::TREE, core::Schedule::kTree},
+      {v1::HIERARCHICAL, core::Schedule::kHierarchical}};
   for (const auto& [name, schedule] : names) {
     job.mutable_spec()->mutable_exchange()->set_schedule(name);
     EXPECT_EQ(exchange_spec(job).schedule, schedule);
