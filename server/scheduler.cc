@@ -23,6 +23,9 @@ std::vector<std::string> place(int32_t slots, std::vector<NodeSlots>& nodes) {
     placement.push_back(best->name);
     --best->free;
   }
+  // Neighbouring ranks share a node, and nodes of one site where their names begin alike: what
+  // exchange.ranks_per_site builds on.
+  std::sort(placement.begin(), placement.end());
   return placement;
 }
 

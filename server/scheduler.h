@@ -37,8 +37,9 @@ struct Verdict {
   std::vector<std::string> blockers;  // jobs that hold slots, or the one that stands ahead
 };
 
-// One verdict per queued job, in order. Ranks go one by one to the node with the most free slots,
-// ties to the lower name, so a gang spreads.
+// One verdict per queued job, in order. Slots are taken one by one from the node with the most free
+// ones, ties to the lower name, so a gang spreads; ranks are then numbered by the nodes' names, so
+// those of one node, and of nodes whose names begin alike, are neighbours.
 //   queue    in order of submission
 //   nodes    live nodes, any order
 //   holders  ids of the jobs that hold slots now

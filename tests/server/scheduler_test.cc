@@ -23,12 +23,12 @@ std::vector<Verdict> decide(const std::vector<QueuedJob>& queue,
 
 TEST(SchedulerTest, SpreadsAGangOverTheNodesWithMostFreeSlots) {
   const auto v = decide({{"a", 4}}, {{"n1", 2, 1}, {"n2", 3, 3}, {"n3", 2, 2}});
-  EXPECT_THAT(v[0].placement, ElementsAre("n2", "n2", "n3", "n1"));
+  EXPECT_THAT(v[0].placement, ElementsAre("n1", "n2", "n2", "n3"));
 }
 
 TEST(SchedulerTest, BreaksTiesTowardTheLowerName) {
   const auto v = decide({{"a", 3}}, {{"n2", 2, 2}, {"n1", 2, 2}});
-  EXPECT_THAT(v[0].placement, ElementsAre("n1", "n2", "n1"));
+  EXPECT_THAT(v[0].placement, ElementsAre("n1", "n1", "n2"));
 }
 
 TEST(SchedulerTest, PlacesTheWholeGangOrNothing) {
