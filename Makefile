@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help deps deps-demo configure build demo test bench bench-train clean
+.PHONY: help deps deps-demo configure build demo test bench bench-train bench-convex clean
 
 JOBS ?= $(shell nproc)
 BUILD := build/release
@@ -52,12 +52,17 @@ bench: deps
 	    $(BUILD)/bin/all_reduce_bench --namespaces $$rate --repetitions 3 --json bench/results/all_reduce_$$rate.json; \
 	  done; \
 	else echo 'not root: all_reduce_bench --namespaces is left out'; fi
-	$(MAKE) --no-print-directory bench-train
+	$(MAKE) --no-print-directory bench-train bench-convex
 
 bench-train: build
 	bench/train_compare.py --bin $(BUILD)/bin --out bench/results/train_compare.json \
 	  --baseline examples/fashion_mnist_dense.yaml \
 	  --vary spec.train.optimizer.adamw.learning_rate=1e-3,3e-3,5e-3 examples/fashion_mnist.yaml
+
+bench-convex: deps
+	@$(MAKE) --no-print-directory configure
+	cmake --build --preset release --parallel $(JOBS) --target convex_bench
+	$(BUILD)/bin/convex_bench --json bench/results/convex.json
 
 clean:
 	rm -rf build runs

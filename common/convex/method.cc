@@ -1,0 +1,58 @@
+#include "common/convex/method.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/core/random.h"
+#include "common/core/status_macros.h"
+
+namespace laconic::convex {
+
+absl::Status Method::iterate() {
+  LACONIC_RETURN_IF_ERROR(step());
+  ++iterations_;
+  return absl::OkStatus();
+}
+
+std::vector<double> Method::save() {
+  std::vector<double> saved = {static_cast<double>(iterations_)};
+  for (const std::span<double> part : state()) {
+    saved.insert(saved.end(), part.begin(), part.end());
+  }
+  return saved;
+}
+
+absl::Status Method::restore(std::span<const double> saved) {
+  const std::vector<std::span<double>> parts = state();
+  size_t wanted = 1;
+  for (const std::span<double> part : parts) {
+    wanted += part.size();
+  }
+  if (saved.size() != wanted) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the state has ", saved.size(), " numbers, this method keeps ", wanted,
+                     ": it was saved by another method or another problem"));
+  }
+  iterations_ = static_cast<int64_t>(saved[0]);
+  saved = saved.subspan(1);
+  for (const std::span<double> part : parts) {
+    std::copy_n(saved.begin(), part.size(), part.begin());
+    saved = saved.subspan(part.size());
+  }
+  return absl::OkStatus();
+}
+
+uint64_t Method::message_seed(uint64_t seed, int64_t message) const {
+  const auto stream =
+      static_cast<uint64_t>(iterations_) * static_cast<uint64_t>(star_.world_size()) +
+      static_cast<uint64_t>(star_.rank());
+  return core::Random(seed, stream).at(static_cast<uint64_t>(message));
+}
+
+uint64_t Method::round_seed(uint64_t seed, int64_t message) const {
+  const auto stream =
+      static_cast<uint64_t>(iterations_) * static_cast<uint64_t>(star_.world_size());
+  return core::Random(seed, stream).at(static_cast<uint64_t>(message));
+}
+
+}  // namespace laconic::convex
