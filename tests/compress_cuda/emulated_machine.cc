@@ -3,6 +3,7 @@
 #include <new>
 
 #include "common/compress/cuda/quantize_launch.h"
+#include "common/compress/cuda/top_k_decode.h"
 #include "tests/compress_cuda/test_machine.h"
 #include "tests/testing/block_emulator.h"
 
@@ -15,6 +16,8 @@ using testing::EmulatedKernel;
 using testing::EmulatedLaunch;
 
 constexpr std::align_val_t kAlignment{256};
+// Blocks of cooperative launches: more than one, and not a divisor of what they share.
+constexpr uint32_t kResidentBlocks = 3;
 
 class EmulatedMachine final : public Machine {
  public:
@@ -60,6 +63,24 @@ class EmulatedMachine final : public Machine {
     });
   }
 
+  absl::Status run(const TopKEncodeArgs& args, Stream /*stream*/) override {
+    return launch<TopKShared>(
+        std::min(kResidentBlocks, args.shape.tiles),
+        [&](EmulatedCta& cta, void* shared) {
+          top_k_encode(cta, *static_cast<TopKShared*>(shared), args);
+        },
+        /*cooperative=*/true);
+  }
+
+  absl::Status run(const TopKDecodeArgs& args, Stream /*stream*/) override {
+    return launch<TopKDecodeShared>(
+        std::min(kResidentBlocks, args.shape.tiles),
+        [&](EmulatedCta& cta, void* shared) {
+          top_k_decode(cta, *static_cast<TopKDecodeShared*>(shared), args);
+        },
+        /*cooperative=*/true);
+  }
+
  private:
   static absl::Status copy(void* to, const void* from, size_t bytes) {
     std::memcpy(to, from, bytes);
@@ -67,10 +88,11 @@ class EmulatedMachine final : public Machine {
   }
 
   template <typename Shared>
-  absl::Status launch(uint32_t blocks, const EmulatedKernel& kernel) {
+  absl::Status launch(uint32_t blocks, const EmulatedKernel& kernel, bool cooperative = false) {
     return testing::run_emulated({.blocks = blocks,
                                   .threads = kBlockThreads,
                                   .shared_bytes = sizeof(Shared),
+                                  .cooperative = cooperative,
                                   .order = order_},
                                  kernel);
   }

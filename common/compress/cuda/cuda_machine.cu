@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/compress/cuda/device_cta.cuh"
 #include "common/compress/cuda/quantize_launch.h"
+#include "common/compress/cuda/top_k_decode.h"
 #include "common/core/status_macros.h"
 
 namespace laconic::compress::cuda {
@@ -38,6 +39,20 @@ __global__ void __launch_bounds__(kBlockThreads)
   __shared__ TeamShared shared;
   DeviceCta cta;
   decode_groups(cta, shared, args);
+}
+
+__global__ void __launch_bounds__(kBlockThreads)
+    top_k_encode_kernel(const __grid_constant__ TopKEncodeArgs args) {
+  __shared__ TopKShared shared;
+  DeviceCta cta;
+  top_k_encode(cta, shared, args);
+}
+
+__global__ void __launch_bounds__(kBlockThreads)
+    top_k_decode_kernel(const __grid_constant__ TopKDecodeArgs args) {
+  __shared__ TopKDecodeShared shared;
+  DeviceCta cta;
+  top_k_decode(cta, shared, args);
 }
 
 absl::Status to_status(cudaError_t error, const char* what) {
@@ -111,7 +126,37 @@ class CudaMachine final : public Machine {
     return to_status(cudaGetLastError(), "dequantize kernel");
   }
 
+  absl::Status run(const TopKEncodeArgs& args, Stream stream) override {
+    return run_cooperative(top_k_encode_kernel, args, args.shape.tiles, stream, "top-k kernel");
+  }
+
+  absl::Status run(const TopKDecodeArgs& args, Stream stream) override {
+    return run_cooperative(top_k_decode_kernel, args, args.shape.tiles, stream,
+                           "top-k decode kernel");
+  }
+
  private:
+  // As many blocks as run at the same time, but at most `blocks_max`.
+  template <typename Args>
+  absl::Status run_cooperative(void (*kernel)(Args), const Args& args, uint32_t blocks_max,
+                               Stream stream, const char* what) {
+    LACONIC_RETURN_IF_ERROR(use());
+    int processors = 0;
+    int per_processor = 0;
+    LACONIC_RETURN_IF_ERROR(to_status(
+        cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device_), what));
+    LACONIC_RETURN_IF_ERROR(to_status(
+        cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_processor, kernel, kBlockThreads, 0),
+        what));
+    const auto resident = static_cast<uint32_t>(processors * per_processor);
+    const uint32_t blocks = std::max(1U, std::min(resident, blocks_max));
+    Args copy = args;
+    void* arguments[] = {&copy};
+    return to_status(cudaLaunchCooperativeKernel(kernel, dim3(blocks), dim3(kBlockThreads),
+                                                 arguments, 0, stream),
+                     what);
+  }
+
   absl::Status use() const { return to_status(cudaSetDevice(device_), "cudaSetDevice"); }
 
   const int device_;

@@ -4,6 +4,7 @@
 #include "common/compress/codec.h"
 #include "common/compress/cuda/payload_bits.h"
 #include "common/compress/cuda/quantize_device_codec.h"
+#include "common/compress/cuda/top_k_device_codec.h"
 #include "common/core/status_macros.h"
 
 namespace laconic::compress::cuda {
@@ -57,9 +58,13 @@ absl::StatusOr<std::unique_ptr<DeviceCodec>> make_device_codec(const core::Codec
   if (spec.kind == core::CodecKind::kQuantize && !spec.stochastic && !spec.entropy) {
     return QuantizeDeviceCodec::make(spec, layout, machine);
   }
+  if (spec.kind == core::CodecKind::kTopK && !spec.exponential && !spec.entropy) {
+    return TopKDeviceCodec::make(spec, layout, machine);
+  }
   return absl::UnimplementedError(
       absl::StrCat("codec: no kernels for kind ", static_cast<int>(spec.kind),
                    spec.stochastic ? " with stochastic rounding" : "",
+                   spec.exponential ? " with exponential levels" : "",
                    spec.entropy ? " with an entropy stage" : "", "; use the codec of the CPU"));
 }
 

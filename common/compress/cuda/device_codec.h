@@ -7,8 +7,8 @@
 // docs/wire-format.md has the layout. All tensors of a layout are handled in one launch.
 //
 // One exchange of a bucket is encode(), a transfer of capacity_bytes() per rank, decode(), and the
-// commit of the error feedback: three kernels (a fill of the payload with zeros precedes encode()
-// for all but linear codes in blocks of 16..512).
+// commit of the error feedback: three kernels (one or two fills with zeros precede encode() for all
+// but linear codes in blocks of 16..512).
 #pragma once
 
 #include <cstdint>
@@ -42,9 +42,12 @@ struct EncodeCall {
 struct DecodeCall {
   const uint8_t* payloads = nullptr;  // P of them, aligned to 16
   int64_t stride_bytes = 0;           // from one to the next; at least capacity_bytes(), 16 divides
-  int count = 1;                      // P >= 1
-  float sign = 1;                     // 1, or -1 with `add`
-  bool add = false;                   // false: out is overwritten
+  // [P], the sizes that their senders gave; nullptr: a payload says itself, by its counts. Without
+  // meaning where fixed_size().
+  const uint64_t* payload_bytes = nullptr;
+  int count = 1;     // P >= 1
+  float sign = 1;    // 1, or -1 with `add`
+  bool add = false;  // false: out is overwritten
   float divisor = 1;
   float* out = nullptr;       // [d]; unspecified where the fault word says that a payload is wrong
   uint64_t* fault = nullptr;  // [1], lowered to what decode_status() explains
@@ -78,7 +81,8 @@ absl::Status encode_status(uint64_t fault);
 absl::Status decode_status(uint64_t fault);
 
 // machine: outlives the codec. Errors: InvalidArgument for what make_codec() refuses; Unimplemented
-// for kinds without kernels, which are all but quantize without stochastic rounding.
+// for kinds without kernels, which are all but top-k (of at most 2^31 elements) and quantize
+// without stochastic rounding.
 absl::StatusOr<std::unique_ptr<DeviceCodec>> make_device_codec(const core::CodecSpec& spec,
                                                                const core::Layout& layout,
                                                                Machine& machine);

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/compress/cuda/quantize_args.h"
+#include "common/compress/cuda/top_k_args.h"
 
 struct CUstream_st;
 
@@ -34,6 +35,8 @@ class Machine {
   // One kernel each.
   virtual absl::Status run(const QuantizeEncodeArgs& args, Stream stream) = 0;
   virtual absl::Status run(const QuantizeDecodeArgs& args, Stream stream) = 0;
+  virtual absl::Status run(const TopKEncodeArgs& args, Stream stream) = 0;
+  virtual absl::Status run(const TopKDecodeArgs& args, Stream stream) = 0;
 };
 
 // Device memory that goes back to its machine.
