@@ -10,12 +10,6 @@
 #include "common/core/vector_math.h"
 
 namespace laconic::convex {
-namespace {
-
-constexpr double kSmoothnessMargin = 1.3;
-constexpr int kSmoothnessSteps = 10;
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Aeg>> Aeg::make(const AegOptions& options,
                                                collective::Communicator& communicator,
@@ -26,14 +20,7 @@ absl::StatusOr<std::unique_ptr<Aeg>> Aeg::make(const AegOptions& options,
                                                    " and similarity (delta) ", options.similarity,
                                                    "; allowed: greater than 0"));
   }
-  if (static_cast<int64_t>(start.size()) != objective.dimension()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "aeg: the start has ", start.size(), " numbers, the problem ", objective.dimension()));
-  }
-  if (options.anchor < 0 || options.anchor >= communicator.world_size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("aeg: anchor is ", options.anchor, "; allowed: a rank of the job"));
-  }
+  LACONIC_RETURN_IF_ERROR(check_start("aeg", options.anchor, communicator, objective, start));
   std::unique_ptr<Aeg> made(new Aeg(options, communicator, objective, start));
   LACONIC_ASSIGN_OR_RETURN(made->float32_,
                            compress::make_codec({}, {{{"x", 1, objective.dimension()}}}));
@@ -69,10 +56,7 @@ absl::Status Aeg::step() {
   report_ = {.similarity = options_.similarity, .theta = theta_};
   if (star_.is_anchor()) {
     if (smoothness_[0] <= 0) {
-      LACONIC_ASSIGN_OR_RETURN(
-          const double curvature,
-          estimate_smoothness(objective_, xf_, kSmoothnessSteps, options_.seed));
-      smoothness_[0] = kSmoothnessMargin * curvature;
+      LACONIC_ASSIGN_OR_RETURN(smoothness_[0], initial_smoothness(objective_, xf_, options_.seed));
     }
     for (size_t i = 0; i < xg_.size(); ++i) {
       xg_[i] = tau_ * (x_[i] - xf_[i]);

@@ -18,7 +18,7 @@ bool sends_exactly(DescentKind kind) {
   return kind == DescentKind::kGd || kind == DescentKind::kAgd;
 }
 
-absl::Status check_options(const DescentOptions& options, int world_size) {
+absl::Status check_options(const DescentOptions& options) {
   if (!(options.step > 0)) {
     return absl::InvalidArgumentError(
         absl::StrCat("descent: step is ", options.step, "; allowed: greater than 0"));
@@ -35,10 +35,6 @@ absl::Status check_options(const DescentOptions& options, int world_size) {
     return absl::InvalidArgumentError(
         "descent: gd and agd send gradients as they are; for a codec take ef21, diana or marina");
   }
-  if (options.anchor < 0 || options.anchor >= world_size) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("descent: anchor is ", options.anchor, "; allowed: a rank of the job"));
-  }
   return absl::OkStatus();
 }
 
@@ -48,11 +44,8 @@ absl::StatusOr<std::unique_ptr<Descent>> Descent::make(const DescentOptions& opt
                                                        collective::Communicator& communicator,
                                                        Objective& objective,
                                                        std::span<const double> start) {
-  LACONIC_RETURN_IF_ERROR(check_options(options, communicator.world_size()));
-  if (static_cast<int64_t>(start.size()) != objective.dimension()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "descent: the start has ", start.size(), " numbers, the problem ", objective.dimension()));
-  }
+  LACONIC_RETURN_IF_ERROR(check_options(options));
+  LACONIC_RETURN_IF_ERROR(check_start("descent", options.anchor, communicator, objective, start));
   std::unique_ptr<Descent> made(new Descent(options, communicator, objective, start));
   const core::Layout layout = {{{"x", 1, objective.dimension()}}};
   core::CodecSpec spec = options.codec;

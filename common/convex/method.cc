@@ -8,6 +8,20 @@
 
 namespace laconic::convex {
 
+absl::Status Method::check_start(const std::string& method, int anchor,
+                                 const collective::Communicator& communicator,
+                                 const Objective& objective, std::span<const double> start) {
+  if (anchor < 0 || anchor >= communicator.world_size()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        method, ": anchor is ", anchor, "; allowed: a rank, 0 to ", communicator.world_size() - 1));
+  }
+  if (static_cast<int64_t>(start.size()) != objective.dimension()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        method, ": the start has ", start.size(), " numbers, the problem ", objective.dimension()));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Method::iterate() {
   LACONIC_RETURN_IF_ERROR(step());
   ++iterations_;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -51,6 +52,12 @@ class Method {
   // `communicator` and `objective` must outlive this object.
   Method(collective::Communicator& communicator, int anchor, Objective& objective)
       : star_(communicator, anchor, objective.dimension()), objective_(objective) {}
+
+  // What all methods ask of their options. method: its name, for the error.
+  // Errors: InvalidArgument for an anchor that is no rank or a start of the wrong length.
+  static absl::Status check_start(const std::string& method, int anchor,
+                                  const collective::Communicator& communicator,
+                                  const Objective& objective, std::span<const double> start);
 
   virtual absl::Status step() = 0;
   // The vectors that live from one iteration to the next, always the same ones in the same order.

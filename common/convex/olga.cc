@@ -13,16 +13,13 @@
 namespace laconic::convex {
 namespace {
 
-// An upper bound is wanted where power iteration gives a lower one.
-constexpr double kSmoothnessMargin = 1.3;
-constexpr int kSmoothnessSteps = 10;
 // The secant estimate is about half of the norm, for random matrices as for logistic regression.
 constexpr double kSecantMargin = 1.6;
 constexpr double kSimilarityDecay = 0.95;
 // |grad f(y)| may grow so much in two iterations before the steps count as too long.
 constexpr double kGrowthMax = 2;
 
-absl::Status check_options(const OlgaOptions& options, int world_size) {
+absl::Status check_options(const OlgaOptions& options) {
   const auto refuse = [](std::string_view what, double value, std::string_view allowed) {
     return absl::InvalidArgumentError(
         absl::StrCat(absl::string_view(what.data(), what.size()), " is ", value,
@@ -45,9 +42,6 @@ absl::Status check_options(const OlgaOptions& options, int world_size) {
   }
   if (options.rounds < 0) {
     return refuse("olga: rounds (1/p)", static_cast<double>(options.rounds), "0 or more");
-  }
-  if (options.anchor < 0 || options.anchor >= world_size) {
-    return refuse("olga: anchor", options.anchor, "a rank of the job");
   }
   return absl::OkStatus();
 }
@@ -78,11 +72,8 @@ absl::StatusOr<std::unique_ptr<Olga>> Olga::make(const OlgaOptions& options,
                                                  collective::Communicator& communicator,
                                                  Objective& objective,
                                                  std::span<const double> start) {
-  LACONIC_RETURN_IF_ERROR(check_options(options, communicator.world_size()));
-  if (static_cast<int64_t>(start.size()) != objective.dimension()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "olga: the start has ", start.size(), " numbers, the problem ", objective.dimension()));
-  }
+  LACONIC_RETURN_IF_ERROR(check_options(options));
+  LACONIC_RETURN_IF_ERROR(check_start("olga", options.anchor, communicator, objective, start));
   std::unique_ptr<Olga> made(new Olga(options, communicator, objective, start));
   const core::Layout layout = {{{"x", 1, objective.dimension()}}};
   core::CodecSpec inner = options.inner;
@@ -141,9 +132,8 @@ absl::Status Olga::begin() {
   }
   begun_ = true;
   if (star_.is_anchor() && scalars_[kSmoothness] <= 0) {
-    LACONIC_ASSIGN_OR_RETURN(const double curvature,
-                             estimate_smoothness(objective_, y_, kSmoothnessSteps, options_.seed));
-    scalars_[kSmoothness] = kSmoothnessMargin * curvature;
+    LACONIC_ASSIGN_OR_RETURN(scalars_[kSmoothness],
+                             initial_smoothness(objective_, y_, options_.seed));
   }
   return absl::OkStatus();
 }

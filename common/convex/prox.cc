@@ -14,6 +14,8 @@ namespace {
 
 // A measured curvature is a lower bound; with this margin few steps are taken too long.
 constexpr double kMargin = 1.1;
+constexpr double kInitialMargin = 1.3;
+constexpr int kInitialSteps = 10;
 
 double momentum(double smoothness, double convexity) {
   const double root = std::sqrt(smoothness / convexity);
@@ -121,6 +123,13 @@ absl::StatusOr<double> estimate_smoothness(Objective& f, std::span<const double>
     direction = difference;
   }
   return curvature;
+}
+
+absl::StatusOr<double> initial_smoothness(Objective& f_1, std::span<const double> x,
+                                          uint64_t seed) {
+  LACONIC_ASSIGN_OR_RETURN(const double curvature,
+                           estimate_smoothness(f_1, x, kInitialSteps, seed));
+  return kInitialMargin * curvature;
 }
 
 }  // namespace laconic::convex

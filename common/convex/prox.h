@@ -52,4 +52,7 @@ absl::StatusOr<ProxResult> minimize_prox(Objective& f_1, const ProxProblem& prob
 absl::StatusOr<double> estimate_smoothness(Objective& f, std::span<const double> x, int steps,
                                            uint64_t seed);
 
+// L_1 to start minimize_prox() with, where none is given: an estimate with a margin.
+absl::StatusOr<double> initial_smoothness(Objective& f_1, std::span<const double> x, uint64_t seed);
+
 }  // namespace laconic::convex
