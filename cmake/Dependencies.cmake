@@ -29,6 +29,20 @@ if(LACONIC_GPU_ONLY)
   return()
 endif()
 
+if(LACONIC_ENABLE_CUDA)
+  find_path(LACONIC_NCCL_INCLUDE nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  find_library(LACONIC_NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR} ${CUDAToolkit_LIBRARY_ROOT}/lib)
+  if(NOT LACONIC_NCCL_INCLUDE OR NOT LACONIC_NCCL_LIBRARY)
+    message(FATAL_ERROR "LACONIC_ENABLE_CUDA is ON, but nccl.h or libnccl is missing beside the CUDA toolkit in "
+      "${CUDAToolkit_LIBRARY_ROOT}. Install NCCL 2.18 or later, set LACONIC_NCCL_INCLUDE and LACONIC_NCCL_LIBRARY, or use "
+      "-DLACONIC_ENABLE_CUDA=OFF.")
+  endif()
+  laconic_external(nccl ${LACONIC_NCCL_LIBRARY})
+  target_include_directories(external_nccl SYSTEM INTERFACE ${LACONIC_NCCL_INCLUDE})
+else()
+  laconic_external(nccl)
+endif()
+
 find_package(Protobuf REQUIRED)
 find_package(gRPC CONFIG REQUIRED)
 find_package(yaml-cpp REQUIRED)

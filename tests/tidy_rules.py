@@ -10,8 +10,8 @@ FILE_BYTES_MAX = 200_000
 
 LAYER_OF_DIRECTORY = {
     "common/core": "core", "common/compress/cuda": "compress_cuda", "common/compress": "compress",
-    "common/wire": "wire", "common/collective": "collective", "common/sync": "sync",
-    "common/convex": "convex", "common/metrics": "metrics",
+    "common/wire": "wire", "common/collective/nccl": "collective_nccl", "common/collective": "collective",
+    "common/sync": "sync", "common/convex": "convex", "common/metrics": "metrics",
     "server": "server", "worker/agent": "agent", "worker/trainer": "trainer", "cli": "cli"}
 
 # Which outside dependency an include belongs to. Headers of the standard library stand for the
@@ -20,7 +20,7 @@ OUTSIDE = [
     (r"absl/", "absl"), (r"grpcpp/|grpc/", "grpc"), (r"google/protobuf/", "protobuf"),
     (r"torch/|ATen/|c10/", "torch"), (r"yaml-cpp/", "yaml"), (r"CLI/", "cli11"),
     (r"spdlog/|fmt/", "spdlog"), (r"prometheus/", "prometheus"), (r"sqlite3\.h$", "sqlite"),
-    (r"cuda|cooperative_groups", "cuda"), (r"zlib\.h$", "zlib"), (r"xxhash\.h$", "xxhash"), (r"laconic/v1/", "proto"),
+    (r"nccl\.h$", "nccl"), (r"cuda|cooperative_groups", "cuda"), (r"zlib\.h$", "zlib"), (r"xxhash\.h$", "xxhash"), (r"laconic/v1/", "proto"),
     (r"(thread|future|pthread\.h)$", "threads")]
 
 # (what may not occur, in which files, what to write instead)
