@@ -25,7 +25,7 @@ class CostLine {
     if (!by_rows_) {
       return;
     }
-    scale_bits_ = 16 * scales_per_group(value_code(spec));
+    scale_bits_ = int64_t{16} * scales_per_group(value_code(spec));
     int64_t bits = 0;
     int64_t begin = 0;
     for (const TensorShape& tensor : layout.tensors) {

@@ -100,8 +100,11 @@ void apply_control_settings(grpc::ServerBuilder& builder) {
 
 void keep_freed_memory() {
 #ifdef __GLIBC__
+  // NOLINTBEGIN(concurrency-mt-unsafe): glibc writes both under the lock of its main heap; a thread
+  // that allocates meanwhile goes by the old number or by the new one.
   mallopt(M_MMAP_THRESHOLD, kHeapBlockBytesMax);
   mallopt(M_TRIM_THRESHOLD, kHeapKeptBytes);
+  // NOLINTEND(concurrency-mt-unsafe)
 #endif
 }
 
