@@ -5,9 +5,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "cli/commands.h"
 #include "cli/job_text.h"
 #include "cli/json.h"
+#include "cli/reconnect.h"
 #include "common/core/exit_codes.h"
 
 namespace laconic::cli {
@@ -29,32 +31,62 @@ struct EventsOptions {
   bool follow = false;
 };
 
-// Passes every message to `take` until the stream ends, Ctrl-C, or nobody reads our output.
-template <typename Response, typename Take>
-absl::Status drain(Session& session, StreamReader<Response>& stream, const Take& take) {
+// Passes every message to `take` until the stream ends, Ctrl-C, or nobody reads our output. With
+// `follow`, a server that goes away is waited for as long as the client's timeout, and `open` must
+// then go on where `take` has left off.
+template <typename Open, typename Take>
+absl::Status drain(Session& session, Client& client, bool follow, const Open& open,
+                   const Take& take) {
   const int seen = session.console.interrupt.count();
-  for (;;) {
-    if (session.console.interrupt.count() > seen) {
-      return absl::CancelledError("interrupted");
-    }
-    if (const std::optional<Response> response = stream.next(kTick)) {
+  Reconnect reconnect(client.timeout());
+  auto stream = open();
+  while (session.console.interrupt.count() == seen) {
+    if (const auto response = stream->next(kTick)) {
+      reconnect.heard();
       take(*response);
       if (!session.console.out.good()) {
         return absl::OkStatus();
       }
-    } else if (const std::optional<absl::Status> end = stream.ended()) {
-      return *end;
+      continue;
+    }
+    const std::optional<absl::Status> end = stream->ended();
+    if (!end) {
+      continue;
+    }
+    switch (follow ? reconnect.ended(*end, absl::Now()) : Reconnect::Step::kGiveUp) {
+      case Reconnect::Step::kGiveUp:
+        return client.explain(*end);
+      case Reconnect::Step::kOpen:
+        stream = open();
+        break;
+      case Reconnect::Step::kAnnounce:
+        session.note_away();
+        [[fallthrough]];
+      case Reconnect::Step::kWait:
+        absl::SleepFor(kTick);
+        break;
     }
   }
+  return absl::CancelledError("interrupted");
 }
 
-// Cuts the pieces of a log into lines and prints each with its rank in front.
+// Cuts the pieces of a log into lines, prints each with its rank in front, and keeps the place of
+// each file that was reached.
 class LinePrinter {
  public:
   LinePrinter(Session& session, bool with_rank) : session_(session), with_rank_(with_rank) {}
 
   void take(const v1::StreamLogsResponse& piece) {
-    std::string& rest = rest_[{piece.rank(), piece.source()}];
+    const File file{piece.rank(), piece.source()};
+    std::string& rest = rest_[file];
+    v1::LogPosition& reached = reached_[file];
+    if (reached.generation() != piece.generation() && !rest.empty()) {
+      print(file.first, file.second, std::exchange(rest, ""));  // No more of that file will come.
+    }
+    reached.set_rank(piece.rank());
+    reached.set_source(piece.source());
+    reached.set_offset(piece.end_offset());
+    reached.set_generation(piece.generation());
     rest += piece.data();
     size_t begin = 0;
     for (size_t end = rest.find('\n'); end != std::string::npos; end = rest.find('\n', begin)) {
@@ -75,7 +107,17 @@ class LinePrinter {
     rest_.clear();
   }
 
+  // Lets a stream go on behind what was taken.
+  void resume(v1::StreamLogsRequest& request) const {
+    request.clear_after();
+    for (const auto& [file, reached] : reached_) {
+      *request.add_after() = reached;
+    }
+  }
+
  private:
+  using File = std::pair<int32_t, v1::LogSource>;
+
   void print(int32_t rank, v1::LogSource source, const std::string& line) {
     if (session_.json()) {
       session_.write_json_line(
@@ -93,7 +135,8 @@ class LinePrinter {
 
   Session& session_;
   bool with_rank_;
-  std::map<std::pair<int32_t, v1::LogSource>, std::string> rest_;
+  std::map<File, std::string> rest_;  // a line whose end has not come
+  std::map<File, v1::LogPosition> reached_;
 };
 
 int logs(Session& session, const LogsOptions& options) {
@@ -110,16 +153,19 @@ int logs(Session& session, const LogsOptions& options) {
     request.set_tail_lines(*options.tail);
   }
   Client client = session.connect();
-  const auto stream = client.stream_logs(request);
   LinePrinter printer(session, /*with_rank=*/!options.rank);
-  const absl::Status end =
-      drain(session, *stream, [&](const v1::StreamLogsResponse& piece) { printer.take(piece); });
+  const auto open = [&] {
+    printer.resume(request);
+    return client.stream_logs(request);
+  };
+  const absl::Status end = drain(session, client, options.follow, open,
+                                 [&](const v1::StreamLogsResponse& piece) { printer.take(piece); });
   printer.finish();
   if (absl::IsCancelled(end)) {
     return session.detached(absl::StrCat("laconic logs -f ", options.job));
   }
   if (!end.ok()) {
-    return session.fail_stream(client.explain(end));
+    return session.fail_stream(end);
   }
   if (session.json()) {
     session.write_json_line("{}", /*terminal=*/true);
@@ -140,10 +186,14 @@ int events(Session& session, const EventsOptions& options) {
   request.set_id(options.job);
   request.set_follow(options.follow);
   Client client = session.connect();
-  const auto stream = client.stream_events(request);
+  const auto open = [&] { return client.stream_events(request); };
   std::string list;
   int64_t count = 0;
   const auto take = [&](const v1::StreamEventsResponse& response) {
+    if (!response.has_event()) {
+      return;  // The stream is open.
+    }
+    request.set_after_sequence(response.event().sequence());
     ++count;
     if (!session.json()) {
       print_event(session, response.event());
@@ -153,13 +203,12 @@ int events(Session& session, const EventsOptions& options) {
       absl::StrAppend(&list, list.empty() ? "" : ",", json_message(response.event()));
     }
   };
-  const absl::Status end = drain(session, *stream, take);
+  const absl::Status end = drain(session, client, options.follow, open, take);
   if (absl::IsCancelled(end)) {
     return session.detached(absl::StrCat("laconic events -f ", options.job));
   }
   if (!end.ok()) {
-    return options.follow ? session.fail_stream(client.explain(end))
-                          : session.fail(client.explain(end));
+    return options.follow ? session.fail_stream(end) : session.fail(end);
   }
   if (session.json() && options.follow) {
     session.write_json_line(absl::StrCat("{\"events\":", count, "}"), /*terminal=*/true);

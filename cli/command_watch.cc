@@ -9,7 +9,6 @@
 #include "cli/json.h"
 #include "cli/progress.h"
 #include "common/core/exit_codes.h"
-#include "common/core/format.h"
 #include "common/wire/status.h"
 
 namespace laconic::cli {
@@ -38,8 +37,7 @@ int watch(Session& session, const std::string& id) {
   };
   options.away = [&] {
     display.end_line();
-    session.note(absl::StrCat("laconic-server is away; tries again for ",
-                              core::format_duration(session.timeout), ". The job goes on"));
+    session.note_away();
   };
   Client client = session.connect();
   const absl::StatusOr<v1::Job> job = follow_job(client, id, options);

@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "cli/job_text.h"
 #include "cli/progress.h"
+#include "cli/reconnect.h"
 #include "common/core/status_macros.h"
 #include "common/wire/status.h"
 
@@ -14,7 +15,6 @@ namespace laconic::cli {
 namespace {
 
 constexpr absl::Duration kTick = absl::Milliseconds(100);
-constexpr absl::Duration kReopenPause = absl::Milliseconds(500);
 
 absl::Status check_limits(Client& client, const FollowOptions& options, int interrupts_seen,
                           const v1::Job& job) {
@@ -30,12 +30,6 @@ absl::Status check_limits(Client& client, const FollowOptions& options, int inte
   return options.tick ? options.tick(job) : absl::OkStatus();
 }
 
-// The server may come back: a closed stream is opened again until `give_up`.
-bool worth_reopening(const absl::Status& status, absl::Time give_up) {
-  const bool away = status.ok() || status.code() == absl::StatusCode::kUnavailable;
-  return away && absl::Now() < give_up;
-}
-
 }  // namespace
 
 absl::StatusOr<v1::Job> follow_job(Client& client, const std::string& id,
@@ -44,16 +38,11 @@ absl::StatusOr<v1::Job> follow_job(Client& client, const std::string& id,
   v1::Job job;
   job.set_id(id);
   auto stream = client.watch_job(id);
-  bool ever_heard = false;
-  bool away = false;
-  absl::Time give_up = absl::Now() + client.timeout();
-  absl::Time reopen_at = absl::InfinitePast();
+  Reconnect reconnect(client.timeout());
   for (;;) {
     LACONIC_RETURN_IF_ERROR(check_limits(client, options, interrupts_seen, job));
     if (const std::optional<v1::WatchJobResponse> response = stream->next(kTick)) {
-      ever_heard = true;
-      away = false;
-      give_up = absl::Now() + client.timeout();
+      reconnect.heard();
       merge_update(response->job(), job);
       if (options.update) {
         options.update(job, response->job());
@@ -64,25 +53,27 @@ absl::StatusOr<v1::Job> follow_job(Client& client, const std::string& id,
       continue;
     }
     const std::optional<absl::Status> end = stream->ended();
-    if (end) {
-      // A server that was never there is a wrong address: no use in waiting for it.
-      if (!ever_heard || !worth_reopening(*end, give_up)) {
+    if (!end) {
+      continue;
+    }
+    // A watch ends with the job, so a server that ended this one well is going away.
+    const absl::Status away = end->ok() ? absl::UnavailableError("the watch has ended") : *end;
+    switch (reconnect.ended(away, absl::Now())) {
+      case Reconnect::Step::kGiveUp:
         return end->ok() ? absl::InternalError(absl::StrCat(
                                "laconic-server ended the watch of job ", id, " before its end"))
                          : client.explain(*end);
-      }
-      if (!away && options.away) {
-        options.away();
-      }
-      away = true;
-      if (reopen_at == absl::InfinitePast()) {
-        reopen_at = absl::Now() + kReopenPause;
-      }
-      absl::SleepFor(kTick);
-      if (absl::Now() >= reopen_at) {
+      case Reconnect::Step::kOpen:
         stream = client.watch_job(id);
-        reopen_at = absl::InfinitePast();
-      }
+        break;
+      case Reconnect::Step::kAnnounce:
+        if (options.away) {
+          options.away();
+        }
+        [[fallthrough]];
+      case Reconnect::Step::kWait:
+        absl::SleepFor(kTick);
+        break;
     }
   }
 }

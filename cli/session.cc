@@ -5,6 +5,7 @@
 #include "cli/job_text.h"
 #include "cli/json.h"
 #include "common/core/exit_codes.h"
+#include "common/core/format.h"
 #include "common/wire/status.h"
 
 namespace laconic::cli {
@@ -24,6 +25,11 @@ void Session::note(const std::string& text) {
   if (!options.quiet) {
     console.err << text << "\n" << std::flush;
   }
+}
+
+void Session::note_away() {
+  note(absl::StrCat("laconic-server is away; tries again for ", core::format_duration(timeout),
+                    ". The job goes on"));
 }
 
 int Session::fail(const absl::Status& status) {

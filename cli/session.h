@@ -44,6 +44,8 @@ struct Session {
   void write_json_line(const std::string& data, bool terminal);
   // A line for a person on standard error; nothing with --quiet.
   void note(const std::string& text);
+  // The note of a command that follows a job while the server is away.
+  void note_away();
   // Says what went wrong (in JSON mode on standard output) and returns the exit code.
   int fail(const absl::Status& status);
   // The same for a command whose answer is a stream: the line says that it is the last one.

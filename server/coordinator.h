@@ -109,6 +109,7 @@ class Coordinator {
   // True while a process of the job may still live.
   bool holds_slots(const std::string& id) const;
   Effects& effects() { return effects_; }
+  const Effects& effects() const { return effects_; }
   Effects take() { return std::exchange(effects_, Effects()); }
 
  private:

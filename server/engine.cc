@@ -254,12 +254,19 @@ absl::Status Engine::commit(bool rows) {
     return status;
   }
   last_commit_ = now();
+  std::set<std::string> with_new_events;
+  for (const auto& [id, event] : effects.events) {
+    with_new_events.insert(id);
+  }
   effects.jobs.clear();
   effects.lazy_jobs.clear();
   effects.events.clear();
   effects.history.clear();
   effects.history_rewritten.clear();
   new_request_.reset();
+  for (const std::string& id : with_new_events) {
+    poke(id);  // Streams of events wait for the disk.
+  }
   return status;
 }
 
@@ -316,6 +323,15 @@ void Engine::poke(const std::string& id) {
 uint64_t Engine::version(const std::string& id) const {
   const auto found = versions_.find(id);
   return found == versions_.end() ? 0 : found->second;
+}
+
+int64_t Engine::first_unstored_event(const std::string& id) const {
+  for (const auto& [job_id, event] : coordinator_.effects().events) {
+    if (job_id == id) {
+      return event.sequence();
+    }
+  }
+  return INT64_MAX;
 }
 
 absl::Status Engine::subscribe(const std::string& job_id,

@@ -98,6 +98,9 @@ class Engine {
   bool output_is_complete(const std::string& id) const;
   LogStore& logs() { return logs_; }
 
+  // Events of the job from this sequence on are not on disk yet; INT64_MAX: all are.
+  int64_t first_unstored_event(const std::string& id) const;
+
   // Errors: Unavailable SERVER_STOPPING; ResourceExhausted STREAM_LIMIT.
   absl::Status subscribe(const std::string& job_id, const std::shared_ptr<JobWatcher>& watcher);
   // Errors: as subscribe(). The id names the session from here on.

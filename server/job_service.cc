@@ -1,7 +1,8 @@
 #include "server/job_service.h"
 
 #include <algorithm>
-#include <optional>
+#include <map>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/core/status_macros.h"
@@ -61,19 +62,28 @@ class EventStream : public JobStream<v1::StreamEventsResponse> {
     if (record == nullptr) {
       return Next::kEnd;
     }
+    if (follow_ && !opened_) {
+      opened_ = true;
+      return Next::kWrite;
+    }
+    const bool goes_on = follow_ && !is_final(record->job.state());
     const auto later =
         std::upper_bound(record->events.begin(), record->events.end(), sent_,
                          [](int64_t after, const auto& event) { return after < event.sequence(); });
-    if (later != record->events.end()) {
+    // A number that a crash could give to another event is not shown to who may ask for what
+    // follows it.
+    if (later != record->events.end() &&
+        (!goes_on || later->sequence() < engine().first_unstored_event(id()))) {
       *out.mutable_event() = *later;
       sent_ = later->sequence();
       return Next::kWrite;
     }
-    return follow_ && !is_final(record->job.state()) ? Next::kWait : Next::kEnd;
+    return goes_on ? Next::kWait : Next::kEnd;
   }
 
  private:
   const bool follow_;
+  bool opened_ = false;
   int64_t sent_;
 };
 
@@ -84,8 +94,9 @@ class LogStream : public JobStream<v1::StreamLogsResponse> {
 
  protected:
   absl::Status check() override {
-    constexpr int32_t kTailLinesMax = 100'000;
-    const int32_t ranks = engine().find(id())->world_size();
+    const JobRecord& record = *engine().find(id());
+    const int32_t ranks = record.world_size();
+    generation_ = record.job.generation();
     if (request_.has_rank() && (request_.rank() < 0 || request_.rank() >= ranks)) {
       return bad_argument("rank", request_.rank(), absl::StrCat("0..", ranks - 1));
     }
@@ -93,17 +104,14 @@ class LogStream : public JobStream<v1::StreamLogsResponse> {
         (request_.tail_lines() < 0 || request_.tail_lines() > kTailLinesMax)) {
       return bad_argument("tail_lines", request_.tail_lines(), absl::StrCat("0..", kTailLinesMax));
     }
+    LACONIC_RETURN_IF_ERROR(take_positions(ranks));
     for (int32_t rank = 0; rank < ranks; ++rank) {
       for (const v1::LogSource source : {v1::STDOUT, v1::STDERR}) {
         const bool wanted =
             (!request_.has_rank() || request_.rank() == rank) &&
             (request_.source() == v1::LOG_SOURCE_UNSPECIFIED || request_.source() == source);
         if (wanted) {
-          const int64_t start =
-              request_.has_tail_lines()
-                  ? engine().logs().tail_start(id(), rank, source, request_.tail_lines())
-                  : 0;
-          files_.push_back({rank, source, start});
+          files_.push_back({rank, source, start_of(rank, source)});
         }
       }
     }
@@ -113,6 +121,11 @@ class LogStream : public JobStream<v1::StreamLogsResponse> {
   Next next(v1::StreamLogsResponse& out) override {
     // Asked before reading: what comes in between is read, not lost.
     const bool complete = !request_.follow() || engine().output_is_complete(id());
+    begin_new_files();
+    if (request_.follow() && announced_ < files_.size()) {
+      fill(files_[announced_++], "", out);
+      return Next::kWrite;
+    }
     for (size_t tried = 0; tried < files_.size(); ++tried) {
       File& file = files_[turn_];
       turn_ = (turn_ + 1) % files_.size();  // By turns, so one busy rank hides no other.
@@ -127,10 +140,7 @@ class LogStream : public JobStream<v1::StreamLogsResponse> {
       } else if (!complete && data->size() < LogStore::kChunkBytesMax) {
         continue;  // Half a line: the rest is on its way.
       }
-      file.position += static_cast<int64_t>(data->size());
-      out.set_rank(file.rank);
-      out.set_source(file.source);
-      out.set_data(*std::move(data));
+      fill(file, *std::move(data), out);
       return Next::kWrite;
     }
     return complete ? Next::kEnd : Next::kWait;
@@ -143,6 +153,8 @@ class LogStream : public JobStream<v1::StreamLogsResponse> {
     int64_t position = 0;
   };
 
+  static constexpr int32_t kTailLinesMax = 100'000;
+
   static absl::Status bad_argument(const std::string& field, int64_t value,
                                    const std::string& allowed) {
     return wire::with_error_info(
@@ -151,8 +163,60 @@ class LogStream : public JobStream<v1::StreamLogsResponse> {
         {kBadArgument, {{"field", field}, {"value", absl::StrCat(value)}}});
   }
 
+  absl::Status take_positions(int32_t ranks) {
+    if (request_.after_size() > 2 * ranks) {
+      return bad_argument("the number of positions in after", request_.after_size(),
+                          absl::StrCat("at most two per rank, ", 2 * ranks));
+    }
+    for (const v1::LogPosition& position : request_.after()) {
+      if (position.rank() < 0 || position.rank() >= ranks) {
+        return bad_argument("after.rank", position.rank(), absl::StrCat("0..", ranks - 1));
+      }
+      if (position.source() != v1::STDOUT && position.source() != v1::STDERR) {
+        return bad_argument("after.source", position.source(), "STDOUT, STDERR");
+      }
+      if (position.offset() < 0) {
+        return bad_argument("after.offset", position.offset(), "0 or more");
+      }
+      read_before_[{position.rank(), position.source()}] =
+          position.generation() == generation_ ? position.offset() : 0;
+    }
+    return absl::OkStatus();
+  }
+
+  int64_t start_of(int32_t rank, v1::LogSource source) {
+    if (const auto found = read_before_.find({rank, source}); found != read_before_.end()) {
+      return found->second;
+    }
+    return request_.has_tail_lines()
+               ? engine().logs().tail_start(id(), rank, source, request_.tail_lines())
+               : 0;
+  }
+
+  void begin_new_files() {
+    const JobRecord* record = engine().find(id());
+    if (record != nullptr && record->job.generation() != generation_) {
+      generation_ = record->job.generation();
+      for (File& file : files_) {
+        file.position = 0;
+      }
+    }
+  }
+
+  void fill(File& file, std::string data, v1::StreamLogsResponse& out) const {
+    file.position += static_cast<int64_t>(data.size());
+    out.set_rank(file.rank);
+    out.set_source(file.source);
+    out.set_data(std::move(data));
+    out.set_end_offset(file.position);
+    out.set_generation(generation_);
+  }
+
   const v1::StreamLogsRequest request_;
+  uint64_t generation_ = 0;
+  std::map<std::pair<int32_t, v1::LogSource>, int64_t> read_before_;
   std::vector<File> files_;
+  size_t announced_ = 0;
   size_t turn_ = 0;
 };
 

@@ -40,6 +40,8 @@ class ScriptedServer : public v1::JobService::Service, public v1::NodeService::S
   bool hold_watch = false;                // WatchJob then stays open until it is cancelled
   std::vector<v1::StreamLogsResponse> logs;
   std::vector<v1::Event> events;
+  // StreamLogs and StreamEvents break off this often, each time after one more message.
+  std::atomic<int> breaks{0};
   v1::ExplainJobResponse explanation;
   v1::ListNodesResponse nodes;
 
@@ -50,6 +52,10 @@ class ScriptedServer : public v1::JobService::Service, public v1::NodeService::S
   v1::StreamLogsRequest logs_request() {
     absl::MutexLock lock(&mutex_);
     return logs_request_;
+  }
+  v1::StreamEventsRequest events_request() {
+    absl::MutexLock lock(&mutex_);
+    return events_request_;
   }
 
   grpc::Status CreateJob(grpc::ServerContext*, const v1::CreateJobRequest* request,
@@ -105,12 +111,22 @@ class ScriptedServer : public v1::JobService::Service, public v1::NodeService::S
     *response = explanation;
     return wire::to_grpc(error);
   }
-  grpc::Status StreamEvents(grpc::ServerContext*, const v1::StreamEventsRequest*,
+  grpc::Status StreamEvents(grpc::ServerContext*, const v1::StreamEventsRequest* request,
                             grpc::ServerWriter<v1::StreamEventsResponse>* writer) override {
+    {
+      absl::MutexLock lock(&mutex_);
+      events_request_ = *request;
+    }
     for (const v1::Event& event : events) {
+      if (event.sequence() <= request->after_sequence()) {
+        continue;
+      }
       v1::StreamEventsResponse response;
       *response.mutable_event() = event;
       writer->Write(response);
+      if (breaks.fetch_sub(1) > 0) {
+        return {grpc::StatusCode::UNAVAILABLE, "stopping"};
+      }
     }
     return wire::to_grpc(error);
   }
@@ -121,7 +137,13 @@ class ScriptedServer : public v1::JobService::Service, public v1::NodeService::S
       logs_request_ = *request;
     }
     for (const v1::StreamLogsResponse& response : logs) {
+      if (!request->after().empty() && response.end_offset() <= request->after(0).offset()) {
+        continue;
+      }
       writer->Write(response);
+      if (breaks.fetch_sub(1) > 0) {
+        return {grpc::StatusCode::UNAVAILABLE, "stopping"};
+      }
     }
     return wire::to_grpc(error);
   }
@@ -140,6 +162,7 @@ class ScriptedServer : public v1::JobService::Service, public v1::NodeService::S
   absl::Mutex mutex_;
   std::vector<v1::CreateJobRequest> created_ ABSL_GUARDED_BY(mutex_);
   v1::StreamLogsRequest logs_request_ ABSL_GUARDED_BY(mutex_);
+  v1::StreamEventsRequest events_request_ ABSL_GUARDED_BY(mutex_);
   bool never_ = false;
   std::unique_ptr<grpc::Server> server_;
 };

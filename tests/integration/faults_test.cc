@@ -2,7 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <csignal>
+#include <memory>
+#include <optional>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -53,6 +57,49 @@ TEST(FaultTest, RunningJobFinishesAcrossAKilledServer) {
   EXPECT_EQ(job.state(), v1::SUCCEEDED) << job.message();
   EXPECT_EQ(job.generation(), 1u) << "the trainers were disturbed";
   EXPECT_EQ(before.size(), 2u);
+}
+
+// One line on standard error, and on standard output what a reader who comes late gets.
+void expect_whole(testing::ChildProcess& follower, const std::string& all) {
+  const std::optional<testing::Ended> ended = follower.wait(absl::Seconds(30));
+  ASSERT_TRUE(ended.has_value());
+  EXPECT_EQ(ended->exit_code, 0) << ended->err;
+  EXPECT_EQ(ended->out, all);
+  EXPECT_EQ(std::count(ended->err.begin(), ended->err.end(), '\n'), 1) << ended->err;
+  EXPECT_THAT(ended->err, HasSubstr("laconic-server is away"));
+}
+
+TEST(FaultTest, FollowedLogsAndEventsGoOnAcrossAKilledServer) {
+  Cluster cluster({2});
+  const std::string id = cluster.submit({.workers = 2, .steps = 20'000});
+  cluster.watch_until(id, trains);
+  const std::vector<std::string> base{binary("laconic"), "--server", cluster.address()};
+  const auto follow = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), base.begin(), base.end());
+    return std::make_unique<testing::ChildProcess>(arguments);
+  };
+  const auto logs = follow({"logs", "-f", id, "--rank", "0", "--stderr"});
+  const auto events = follow({"events", "-f", id});
+  const absl::Time give_up = absl::Now() + absl::Seconds(30);
+  while ((logs->out().empty() || events->out().empty()) && absl::Now() < give_up) {
+    std::this_thread::yield();
+  }
+  const std::string logs_before = logs->out();
+  const std::string events_before = events->out();
+  ASSERT_NE(logs_before, "");
+  cluster.server().kill(SIGKILL);
+  ASSERT_TRUE(cluster.server().wait(absl::Seconds(10)).has_value());
+  while ((logs->err().empty() || events->err().empty()) && absl::Now() < give_up) {
+    std::this_thread::yield();
+  }
+  cluster.start_server();
+  EXPECT_EQ(cluster.watch_until_final(id, absl::Seconds(120)).state(), v1::SUCCEEDED);
+  const std::string all_logs = cluster.laconic({"logs", id, "--rank", "0", "--stderr"}).out;
+  const std::string all_events = cluster.laconic({"events", id}).out;
+  EXPECT_GT(all_logs.size(), logs_before.size()) << "nothing came after the restart";
+  EXPECT_GT(all_events.size(), events_before.size()) << "nothing came after the restart";
+  expect_whole(*logs, all_logs);
+  expect_whole(*events, all_events);
 }
 
 TEST(FaultTest, AcknowledgedSubmitSurvivesAKilledServer) {

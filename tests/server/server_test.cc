@@ -181,8 +181,16 @@ TEST_F(ServerTest, LogsFollowUntilTheJobIsFinalAndAllIsSent) {
   const auto call = context();
   const auto stream = jobs_->StreamLogs(call.get(), request);
   v1::StreamLogsResponse response;
+  for (const v1::LogSource source : {v1::STDOUT, v1::STDERR}) {
+    ASSERT_TRUE(stream->Read(&response));
+    EXPECT_EQ(response.source(), source);
+    EXPECT_EQ(response.data(), "");
+    EXPECT_EQ(response.end_offset(), 0);
+  }
   ASSERT_TRUE(stream->Read(&response));
   EXPECT_EQ(response.data(), "one\n");
+  EXPECT_EQ(response.end_offset(), 4);
+  EXPECT_EQ(response.generation(), 1u);
   EXPECT_EQ(response.source(), v1::STDERR);
   worker.log(tasks[0], 6, "o\nlast");
   worker.send(fixture::finished_of(tasks[0]));
@@ -193,6 +201,100 @@ TEST_F(ServerTest, LogsFollowUntilTheJobIsFinalAndAllIsSent) {
   }
   EXPECT_EQ(rest, "two\nlast");
   EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(ServerTest, LogsGoOnBehindThePositionsThatWereReached) {
+  FakeWorker worker(channel_, "n1");
+  worker.enter(fixture::registration("n1", 1));
+  ASSERT_OK_AND_ASSIGN(const v1::Job job, create(fixture::job_of(1), uuid(1)));
+  const auto tasks = run(worker, 1);
+  worker.log(tasks[0], 0, "one\ntwo\nthree\n");
+  worker.send(fixture::finished_of(tasks[0]));
+  worker.send(fixture::exit_of(tasks[0], 0));
+  watch_state(job.id(), v1::SUCCEEDED);
+  const auto read_after = [&](int64_t offset, uint64_t generation) {
+    v1::StreamLogsRequest request;
+    request.set_id(job.id());
+    request.set_source(v1::STDERR);
+    request.set_tail_lines(1);  // Does not count where a position is given.
+    v1::LogPosition& position = *request.add_after();
+    position.set_source(v1::STDERR);
+    position.set_offset(offset);
+    position.set_generation(generation);
+    const auto call = context();
+    const auto stream = jobs_->StreamLogs(call.get(), request);
+    std::string all;
+    v1::StreamLogsResponse response;
+    while (stream->Read(&response)) {
+      all += response.data();
+    }
+    EXPECT_TRUE(stream->Finish().ok());
+    return all;
+  };
+  EXPECT_EQ(read_after(0, 1), "one\ntwo\nthree\n");
+  EXPECT_EQ(read_after(4, 1), "two\nthree\n");
+  EXPECT_EQ(read_after(14, 1), "");
+  EXPECT_EQ(read_after(1000, 1), "") << "bytes that a crash of the machine took are still to come";
+  EXPECT_EQ(read_after(14, 0), "one\ntwo\nthree\n") << "of files that are no more";
+}
+
+TEST_F(ServerTest, LogPositionsOutOfRangeAreRefused) {
+  ASSERT_OK_AND_ASSIGN(const v1::Job job, create(fixture::job_of(1), uuid(1)));
+  const auto refusal = [&](const std::vector<v1::LogPosition>& positions) {
+    v1::StreamLogsRequest request;
+    request.set_id(job.id());
+    request.mutable_after()->Add(positions.begin(), positions.end());
+    const auto call = context();
+    const auto stream = jobs_->StreamLogs(call.get(), request);
+    v1::StreamLogsResponse response;
+    EXPECT_FALSE(stream->Read(&response));
+    return wire::from_grpc(stream->Finish());
+  };
+  v1::LogPosition good;
+  good.set_source(v1::STDOUT);
+  v1::LogPosition bad = good;
+  bad.set_rank(1);
+  EXPECT_THAT(refusal({bad}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("0..0")));
+  bad.set_rank(-1);
+  EXPECT_THAT(refusal({bad}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is -1")));
+  bad = good;
+  bad.set_offset(-1);
+  EXPECT_THAT(refusal({bad}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("offset")));
+  bad = good;
+  bad.clear_source();
+  EXPECT_THAT(refusal({bad}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("STDERR")));
+  EXPECT_THAT(refusal({good, good, good}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most two per rank")));
+}
+
+// A client that comes back after a crash of the server asks for what follows the last sequence it
+// has seen; the server must not give that number to another event.
+TEST_F(ServerTest, FollowedEventsAreOnDiskBeforeTheyAreShown) {
+  FakeWorker worker(channel_, "n1");
+  worker.enter(fixture::registration("n1", 1));
+  ASSERT_OK_AND_ASSIGN(const v1::Job job, create(fixture::job_of(1), uuid(1)));
+  const auto tasks = run(worker, 1);
+  v1::StreamEventsRequest request;
+  request.set_id(job.id());
+  request.set_follow(true);
+  const auto call = context();
+  const auto stream = jobs_->StreamEvents(call.get(), request);
+  v1::TaskUpdate update;
+  *update.mutable_key() = task_key(tasks[0]);
+  update.mutable_report()->mutable_event()->set_reason("TRAINER");
+  update.mutable_report()->mutable_event()->set_message("a word of the trainer");
+  worker.send(update);
+  v1::StreamEventsResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_FALSE(response.has_event()) << "the first says that the stream is open";
+  while (response.event().message() != "a word of the trainer") {
+    ASSERT_TRUE(stream->Read(&response));
+  }
+  ASSERT_OK_AND_ASSIGN(const auto store,
+                       JobStore::open(directory_.path().string() + "/laconic.db"));
+  ASSERT_OK_AND_ASSIGN(const std::vector<JobRecord> stored, store->load_jobs());
+  ASSERT_EQ(stored.size(), 1u);
+  EXPECT_GE(stored[0].events.back().sequence(), response.event().sequence());
 }
 
 TEST_F(ServerTest, LogsOfARankThatIsNotThereAreRefused) {
@@ -219,6 +321,8 @@ TEST_F(ServerTest, EventsAreInOrderAndEndWithTheJob) {
   v1::StreamEventsResponse response;
   std::vector<std::string> reasons;
   int64_t sequence = 0;
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_FALSE(response.has_event()) << "the first says that the stream is open";
   while (stream->Read(&response)) {
     EXPECT_EQ(response.event().sequence(), ++sequence);
     reasons.push_back(response.event().reason());
