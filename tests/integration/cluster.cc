@@ -193,8 +193,12 @@ v1::Job Cluster::watch_until_final(const std::string& id, absl::Duration timeout
 }
 
 std::vector<pid_t> Cluster::trainers() const {
+  return trainers_with(mark_);
+}
+
+std::vector<pid_t> trainers_with(const std::string& mark) {
   std::vector<pid_t> found;
-  for (const pid_t pid : testing::processes_with(kMarkName, mark_)) {
+  for (const pid_t pid : testing::processes_with(kMarkName, mark)) {
     const std::string name = testing::read_file(absl::StrCat("/proc/", pid, "/comm"));
     if (absl::StripSuffix(name, "\n") == "laconic-trainer") {
       found.push_back(pid);

@@ -24,6 +24,9 @@ std::string source_file(const std::string& path);
 // A mark no other test has, and the environment that carries it.
 std::string new_mark();
 
+// Trainers that run now and carry the mark.
+std::vector<pid_t> trainers_with(const std::string& mark);
+
 // Writes a learnable data set of `samples` images of 8x8 in 4 classes in the idx format:
 // train-images, train-labels, eval-images, eval-labels.
 void write_idx_data(const std::filesystem::path& directory, int samples);

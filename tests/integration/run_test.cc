@@ -6,8 +6,10 @@
 
 #include <csignal>
 #include <set>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "tests/integration/cluster.h"
 
 namespace laconic::integration {
@@ -38,6 +40,15 @@ class RunTest : public ::testing::Test {
 
   testing::Ended run(const JobOptions& options) {
     return testing::run_program(command(options), absl::Seconds(120), {{kMarkName, mark_}});
+  }
+
+  // False if fewer than `count` trainers run after a minute.
+  bool trainers_start(size_t count) const {
+    const absl::Time give_up = absl::Now() + absl::Minutes(1);
+    while (trainers_with(mark_).size() < count && absl::Now() < give_up) {
+      std::this_thread::yield();
+    }
+    return trainers_with(mark_).size() >= count;
   }
 
   google::protobuf::Struct report() {
@@ -163,18 +174,29 @@ TEST_F(RunTest, ProgressGoesToStandardErrorAndTheSummaryToStandardOutput) {
 
 TEST_F(RunTest, InterruptedRunLeavesNothingBehind) {
   testing::ChildProcess child(command({.steps = 100'000'000}), {{kMarkName, mark_}});
-  // The server's ready file is made after the processes exist; then interrupt wherever it is.
-  ASSERT_TRUE(testing::wait_for_file(out() + "/server", absl::Seconds(20)) ||
-              std::filesystem::exists(out()));
+  ASSERT_TRUE(trainers_start(2)) << child.err();
   child.kill(SIGINT);
   const auto ended = child.wait(absl::Seconds(15));
   ASSERT_TRUE(ended.has_value());
   EXPECT_EQ(ended->exit_code, 130) << ended->err;
 }
 
-TEST_F(RunTest, KilledRunTakesServerWorkerAndTrainersWithIt) {
+// In any phase: here before its server and worker run, or hardly.
+TEST_F(RunTest, RunThatIsInterruptedAtItsBeginLeavesNothingBehind) {
   testing::ChildProcess child(command({.steps = 100'000'000}), {{kMarkName, mark_}});
   ASSERT_TRUE(testing::wait_for_file(out(), absl::Seconds(20)));
+  child.kill(SIGINT);
+  const auto ended = child.wait(absl::Seconds(15));
+  ASSERT_TRUE(ended.has_value());
+  EXPECT_EQ(ended->exit_code, 130) << ended->err;
+}
+
+// Killed once it had made no more than its directory, it would leave nothing whatever it did.
+TEST_F(RunTest, KilledRunTakesServerWorkerAndTrainersWithIt) {
+  testing::ChildProcess child(command({.steps = 100'000'000}), {{kMarkName, mark_}});
+  ASSERT_TRUE(trainers_start(2)) << child.err();
+  EXPECT_GE(testing::processes_with(kMarkName, mark_).size(), 5u)
+      << "run, server, worker, trainers";
   child.kill(SIGKILL);
   child.wait(absl::Seconds(10));
   // The fixture's destructor checks that nothing is left within 10 s.
