@@ -48,6 +48,38 @@ absl::StatusOr<std::vector<Payload>> Communicator::all_gather(const Payload& pay
   return all;
 }
 
+absl::StatusOr<Payload> Communicator::broadcast(int root, const Payload& payload,
+                                                int64_t payload_bytes_max, const OpTag& tag) {
+  if (rank() == root && static_cast<int64_t>(payload.size) > payload_bytes_max) {
+    return absl::InvalidArgumentError(absl::StrCat("broadcast: payload of ", payload.size,
+                                                   " bytes, the limit is ", payload_bytes_max));
+  }
+  const size_t ranks = at(world_size());
+  const int64_t piece_bytes_max = (payload_bytes_max + world_size() - 1) / world_size();
+  Exchange scatter;
+  scatter.header = channel_.start(FrameKind::kPayload, tag);
+  for (size_t r = 0; r < ranks; ++r) {
+    const size_t begin = payload.size * r / ranks;
+    scatter.outgoing.push_back(
+        rank() == root ? payload.slice(begin, payload.size * (r + 1) / ranks - begin) : Payload{});
+    const bool empty = static_cast<int>(r) != root;
+    scatter.incoming.push_back({.expected = {empty ? 0 : piece_bytes_max, empty}});
+  }
+  LACONIC_RETURN_IF_ERROR(run(scatter));
+  const Payload own =
+      rank() == root ? scatter.outgoing[at(root)] : Payload(scatter.incoming[at(root)].bytes);
+  LACONIC_ASSIGN_OR_RETURN(const std::vector<Payload> pieces,
+                           all_gather(own, piece_bytes_max, tag));
+  if (rank() == root) {
+    return payload;
+  }
+  std::vector<uint8_t> whole;
+  for (const Payload& piece : pieces) {
+    whole.insert(whole.end(), piece.bytes().begin(), piece.bytes().end());
+  }
+  return Payload(std::move(whole));
+}
+
 absl::Status Communicator::all_reduce_mean(std::span<const float> v, std::span<float> mean,
                                            const OpTag& tag) {
   if (v.size() != mean.size()) {

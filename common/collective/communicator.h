@@ -42,6 +42,16 @@ class Communicator {
   absl::StatusOr<std::vector<Payload>> all_gather(const Payload& payload, int64_t payload_bytes_max,
                                                   const OpTag& tag);
 
+  // Gives every rank the payload of rank `root`, in pieces: every rank passes its own on to all.
+  //
+  //   payload  of the root; not looked at on the others
+  //
+  // Cost: 2 alpha; the root sends 2 (P-1)/P S, the others (P-1)/P S, and 64 bytes per frame. All
+  // ranks have the same bytes if no rank lies; one that passes on other bytes to some is found by
+  // the digest of the result. Errors: as all_gather.
+  absl::StatusOr<Payload> broadcast(int root, const Payload& payload, int64_t payload_bytes_max,
+                                    const OpTag& tag);
+
   // Writes the mean of the ranks' vectors to `mean`, bit-identical on all: rank r sums the r-th
   // part in rank order in double and sends the float32 result to all (dense_mean.h). No traffic
   // when P = 1.

@@ -406,6 +406,19 @@ int64_t ScheduledMean::messages_received() const {
   return static_cast<int64_t>(messages);
 }
 
+void ScheduledMean::take_owed(std::span<float> sum) {
+  for (size_t part = 0; part < parts_.size(); ++part) {
+    const auto begin = static_cast<size_t>(parts_[part].begin);
+    const std::span<float> stretch = sum.subspan(begin, elements_of(static_cast<int>(part)));
+    if (stage_1_[part] != nullptr) {
+      stage_1_[part]->take_owed(1.0F, stretch);
+    }
+    if (stage_2_[part] != nullptr) {
+      stage_2_[part]->take_owed(static_cast<float>(world_size_), stretch);
+    }
+  }
+}
+
 double ScheduledMean::owed_stage_1() const {
   return sum_of(stage_1_);
 }

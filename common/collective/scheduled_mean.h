@@ -57,6 +57,9 @@ class ScheduledMean {
   // Restores both stages: what was to be sent still is owed. Without an open exchange: nothing.
   void rollback();
 
+  // Adds to `sum` ([d]) what this rank owes, that of stage 2 times P, and forgets it: for a caller
+  // that keeps it in a residual of its own. No exchange may be open.
+  void take_owed(std::span<float> sum);
   // Sum over the elements of what stage 1, and stage 2 of this rank, still owe. P times the second
   // and the first, over all ranks, with what was received, make up what was given to run().
   double owed_stage_1() const;

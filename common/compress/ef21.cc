@@ -65,6 +65,12 @@ void Ef21::rollback() {
   payload_.reset();
 }
 
+void Ef21::take_owed(float factor, std::span<float> sum) {
+  for (size_t i = 0; i < difference_.size(); ++i) {
+    sum[i] += factor * difference_[i];
+  }
+}
+
 double Ef21::owed_sum() const {
   return std::accumulate(difference_.begin(), difference_.end(), 0.0);
 }

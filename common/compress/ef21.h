@@ -36,6 +36,7 @@ class Ef21 final : public Feedback {
   absl::StatusOr<FeedbackNorms> commit() override;
   void rollback() override;
   // Of v - h after the last committed exchange.
+  void take_owed(float factor, std::span<float> sum) override;
   double owed_sum() const override;
 
   // h, [d].

@@ -70,6 +70,13 @@ void ErrorFeedback::rollback() {
   payload_.reset();
 }
 
+void ErrorFeedback::take_owed(float factor, std::span<float> sum) {
+  for (size_t i = 0; i < residual_.size(); ++i) {
+    sum[i] += factor * std::exchange(residual_[i], 0.0F);
+  }
+  owed_ = false;
+}
+
 double ErrorFeedback::owed_sum() const {
   return std::accumulate(residual_.begin(), residual_.end(), 0.0);
 }

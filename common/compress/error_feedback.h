@@ -57,6 +57,7 @@ class ErrorFeedback final : public Feedback {
   // Errors of commit: Internal if our own payload does not decode.
   absl::StatusOr<FeedbackNorms> commit() override;
   void rollback() override;
+  void take_owed(float factor, std::span<float> sum) override;
   double owed_sum() const override;
 
   // e, or a after a rollback.

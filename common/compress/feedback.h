@@ -49,6 +49,9 @@ class Feedback {
   virtual absl::StatusOr<FeedbackNorms> commit() = 0;
   virtual void rollback() = 0;
 
+  // Adds `factor` times what is owed to `sum` ([d]) and forgets it, for a caller that keeps it
+  // elsewhere. EF21 has nothing to forget: h says what is missing. No exchange may be open.
+  virtual void take_owed(float factor, std::span<float> sum) = 0;
   // Sum over the elements of what is owed when no exchange is open.
   virtual double owed_sum() const = 0;
 };

@@ -88,6 +88,12 @@ void HalfFeedback::rollback() {
   next_ = {};
 }
 
+void HalfFeedback::take_owed(float factor, std::span<float> sum) {
+  for (size_t i = 0; i < residual_.size(); ++i) {
+    sum[i] += factor * core::bf16_value(std::exchange(residual_[i], uint16_t{0}));
+  }
+}
+
 double HalfFeedback::owed_sum() const {
   double sum = 0;
   for (const uint16_t bits : residual_) {

@@ -32,6 +32,7 @@ class HalfFeedback final : public Feedback {
                                                                  uint64_t seed) override;
   absl::StatusOr<FeedbackNorms> commit() override;
   void rollback() override;
+  void take_owed(float factor, std::span<float> sum) override;
   double owed_sum() const override;
 
   // e, the bits of bfloat16 numbers.

@@ -1,9 +1,13 @@
 // What is exchanged and when. Filled from the job file by common/wire, with defaults applied.
 #pragma once
 
+#include <cstdint>
+#include <optional>
+
 #include "absl/time/time.h"
 #include "common/core/codec_spec.h"
 #include "common/core/schedule.h"
+#include "common/core/shared_index_spec.h"
 
 namespace laconic::core {
 
@@ -23,6 +27,9 @@ struct ExchangeSpec {
   CodecSpec codec;
   Schedule schedule = Schedule::kAuto;  // schedule_choice.h says what auto is
   int ranks_per_site = 0;               // G: site s has ranks s G .. s G + G - 1; 0: not known
+  // Set: all ranks send the same elements. Then `codec` is kNone, `schedule` (of the values) kAuto,
+  // which is kSharded, kSharded, or kRing with 32 bits, and residuals are float32.
+  std::optional<SharedIndexSpec> shared_index;
   bool error_feedback = false;
   FeedbackForm feedback = FeedbackForm::kResidual;  // with error_feedback
   double residual_decay = 1.0;                      // beta, 0..1; 1 with kEf21

@@ -16,16 +16,10 @@ using PayloadSize = int64_t (*)(const CodecSpec& codec, const Layout& layout);
 constexpr int64_t kFrameBytesMax = 1 << 20;
 constexpr int64_t kFrameHeaderBytes = 64;
 
-// A message on the wire: a header for each started frame.
-int64_t framed(int64_t payload_bytes) {
-  const int64_t frames = (payload_bytes + kFrameBytesMax - 1) / kFrameBytesMax;
-  return payload_bytes + std::max<int64_t>(1, frames) * kFrameHeaderBytes;
-}
-
 int64_t framed(const std::vector<Part>& parts, const CodecSpec& codec, PayloadSize size) {
   int64_t bytes = 0;
   for (const Part& part : parts) {
-    bytes += framed(size(codec, part.layout));
+    bytes += framed_bytes(size(codec, part.layout));
   }
   return bytes;
 }
@@ -36,7 +30,7 @@ int64_t owners_bytes(const CodecSpec& codec, const Layout& layout, int owners, i
   std::vector<int64_t> owned(static_cast<size_t>(world_size));
   int64_t all = 0;
   for (const Part& part : cut_into_parts(codec, layout, owners)) {
-    const int64_t bytes = framed(size(codec, part.layout));
+    const int64_t bytes = framed_bytes(size(codec, part.layout));
     owned[static_cast<size_t>(part.owner)] += bytes;
     all += bytes;
   }
@@ -49,7 +43,7 @@ int64_t owners_bytes(const CodecSpec& codec, const Layout& layout, int owners, i
 
 // Float32 shards of the sum in double: Communicator::all_reduce_mean.
 int64_t shards_bytes(int64_t elements, int64_t world_size) {
-  return 2 * (world_size - 1) * framed(4 * ((elements + world_size - 1) / world_size));
+  return 2 * (world_size - 1) * framed_bytes(4 * ((elements + world_size - 1) / world_size));
 }
 
 std::vector<int64_t> chunk_bytes(int64_t elements, int chunks) {
@@ -57,7 +51,7 @@ std::vector<int64_t> chunk_bytes(int64_t elements, int chunks) {
   const int tiles = tiles_per_chunk(elements, chunks);
   const std::vector<Part> parts = even_parts(elements, int64_t{chunks} * tiles);
   for (size_t i = 0; i < parts.size(); ++i) {
-    bytes[i / static_cast<size_t>(tiles)] += framed(4 * parts[i].elements);
+    bytes[i / static_cast<size_t>(tiles)] += framed_bytes(4 * parts[i].elements);
   }
   return bytes;
 }
@@ -114,8 +108,8 @@ std::vector<SiteBytes> bytes_of_ranks(const CodecSpec& codec, const Layout& layo
   std::vector<int64_t> owned(at(sites * ranks_per_site));
   int64_t floats_in_all = 0;
   for (const Part& part : cut_for_sites(codec, layout, sites, ranks_per_site)) {
-    const int64_t floats = framed(4 * part.elements);
-    const int64_t encoded = sites == 1 ? floats : framed(size(codec, part.layout));
+    const int64_t floats = framed_bytes(4 * part.elements);
+    const int64_t encoded = sites == 1 ? floats : framed_bytes(size(codec, part.layout));
     shards[at(part.owner % ranks_per_site)].floats += floats;
     shards[at(part.owner % ranks_per_site)].encoded += encoded;
     owned[at(part.owner)] += encoded;
@@ -163,7 +157,7 @@ int64_t sent_bytes(const Way& way, const CodecSpec& codec, const Layout& layout,
       break;
     case Schedule::kAllGather:
       return peers * (dense ? framed(cut_into_parts(codec, layout, 1), codec, size)
-                            : framed(size(codec, layout)));
+                            : framed_bytes(size(codec, layout)));
     case Schedule::kSharded:
       return dense ? shards_bytes(elements, world_size)
                    : owners_bytes(codec, layout, world_size, world_size, size);
@@ -181,6 +175,11 @@ int64_t sent_bytes(const Way& way, const CodecSpec& codec, const Layout& layout,
 }
 
 }  // namespace
+
+int64_t framed_bytes(int64_t payload_bytes) {
+  const int64_t frames = (payload_bytes + kFrameBytesMax - 1) / kFrameBytesMax;
+  return payload_bytes + std::max<int64_t>(1, frames) * kFrameHeaderBytes;
+}
 
 Schedule choose_schedule(Schedule asked, const CodecSpec& codec, const Layout& layout,
                          int world_size) {

@@ -52,6 +52,9 @@ struct SiteBytes {
 SiteBytes site_bytes_expected(const CodecSpec& codec, const Layout& layout, int world_size,
                               int ranks_per_site);
 
+// A message on the wire: a header for each started frame.
+int64_t framed_bytes(int64_t payload_bytes);
+
 // True if schedules other than all_gather may encode stretches of the vector on their own: none,
 // quantize and top-k. The others mean the whole vector (rand-k, perm-k, low rank), or nobody has
 // measured what cutting costs them.

@@ -66,6 +66,9 @@ absl::StatusOr<std::unique_ptr<MeanExchange>> MeanExchange::make(
   }
   const bool ef21 = spec.error_feedback && spec.feedback == core::FeedbackForm::kEf21;
   LACONIC_RETURN_IF_ERROR(check_feedback(spec));
+  if (spec.shared_index.has_value()) {
+    return make_shared_index(spec, layout, communicator);
+  }
   const bool dense = spec.codec.kind == core::CodecKind::kNone;
   core::CodecSpec codec_spec = spec.codec;
   codec_spec.rank = communicator.rank();
@@ -104,6 +107,30 @@ absl::StatusOr<std::unique_ptr<MeanExchange>> MeanExchange::make(
                                        .residual_decay = spec.residual_decay,
                                        .half_residuals = spec.half_residuals}));
   std::vector<float>().swap(made->scratch_);  // The schedule has its own.
+  return made;
+}
+
+absl::StatusOr<std::unique_ptr<MeanExchange>> MeanExchange::make_shared_index(
+    const core::ExchangeSpec& spec, const core::Layout& layout,
+    collective::Communicator& communicator) {
+  if (spec.codec.kind != core::CodecKind::kNone || spec.half_residuals) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("shared index with codec ", static_cast<int>(spec.codec.kind),
+                     spec.half_residuals ? " and bfloat16 residuals" : "",
+                     "; allowed: no codec beside it, float32 residuals"));
+  }
+  const core::Schedule schedule =
+      spec.schedule == core::Schedule::kAuto ? core::Schedule::kSharded : spec.schedule;
+  std::unique_ptr<MeanExchange> made(new MeanExchange(schedule, layout.elements(), communicator));
+  LACONIC_ASSIGN_OR_RETURN(made->shared_index_, collective::SharedIndexMean::make(
+                                                    {.rank = communicator.rank(),
+                                                     .world_size = communicator.world_size(),
+                                                     .schedule = schedule,
+                                                     .spec = *spec.shared_index,
+                                                     .elements = layout.elements(),
+                                                     .error_feedback = spec.error_feedback,
+                                                     .residual_decay = spec.residual_decay}));
+  std::vector<float>().swap(made->scratch_);
   return made;
 }
 
@@ -155,9 +182,10 @@ absl::Status MeanExchange::copy_from_rank_0(std::span<float> parameters) {
 }
 
 absl::Status MeanExchange::mean(std::span<const float> v, std::span<float> out) {
-  LACONIC_RETURN_IF_ERROR(scheduled_ != nullptr ? scheduled_mean(v, out)
-                          : codec_ != nullptr   ? gathered_mean(v, out)
-                                                : dense_mean(v, out));
+  LACONIC_RETURN_IF_ERROR(shared_index_ != nullptr ? shared_index_mean(v, out)
+                          : scheduled_ != nullptr  ? scheduled_mean(v, out)
+                          : codec_ != nullptr      ? gathered_mean(v, out)
+                                                   : dense_mean(v, out));
   ++stats_.rounds;
   return absl::OkStatus();
 }
@@ -224,6 +252,15 @@ absl::Status MeanExchange::scheduled_mean(std::span<const float> v, std::span<fl
   take_norms(norms);
   const std::span<const float> mean = scheduled_->mean();
   std::copy(mean.begin(), mean.end(), out.begin());
+  return absl::OkStatus();
+}
+
+absl::Status MeanExchange::shared_index_mean(std::span<const float> v, std::span<float> out) {
+  const Stopwatch watch(stats_.exchange_seconds);
+  LACONIC_RETURN_IF_ERROR(shared_index_->run(communicator_, v, tag()));
+  LACONIC_ASSIGN_OR_RETURN(const compress::FeedbackNorms norms, shared_index_->commit());
+  take_norms(norms);
+  shared_index_->write_mean(out);
   return absl::OkStatus();
 }
 

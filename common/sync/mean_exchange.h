@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "common/collective/communicator.h"
 #include "common/collective/scheduled_mean.h"
+#include "common/collective/shared_index_mean.h"
 #include "common/compress/codec.h"
 #include "common/compress/feedback.h"
 #include "common/core/exchange_spec.h"
@@ -39,10 +40,10 @@ class MeanExchange {
   // By the schedule that core::choose_schedule() takes. Sharded without a codec:
   // Communicator::all_reduce_mean, in double. All-gather with one: every rank's payload is decoded,
   // its own included, and summed in rank order in float32; with EF21 the sum changes the mean that
-  // all ranks keep. The others: ScheduledMean. All ranks get the same.
-  // Errors: those of the communicator and the codec; then error feedback is rolled back, `out` is
-  // unchanged, and the round does not count. It may be called again, with the same v: what is owed
-  // already is not added twice.
+  // all ranks keep. With a shared index: SharedIndexMean. The others: ScheduledMean. All ranks get
+  // the same. Errors: those of the communicator and the codec; then error feedback is rolled back,
+  // `out` is unchanged, and the round does not count. It may be called again, with the same v: what
+  // is owed already is not added twice.
   absl::Status mean(std::span<const float> v, std::span<float> out);
 
   // Digest of what all ranks hold after the round; rides in the frames of the next one.
@@ -54,6 +55,9 @@ class MeanExchange {
   int rank() const { return communicator_.rank(); }
 
  private:
+  static absl::StatusOr<std::unique_ptr<MeanExchange>> make_shared_index(
+      const core::ExchangeSpec& spec, const core::Layout& layout,
+      collective::Communicator& communicator);
   MeanExchange(core::Schedule schedule, int64_t elements, collective::Communicator& communicator);
 
   collective::OpTag tag() const;
@@ -62,6 +66,7 @@ class MeanExchange {
   absl::Status dense_mean(std::span<const float> v, std::span<float> out);
   absl::Status gathered_mean(std::span<const float> v, std::span<float> out);
   absl::Status scheduled_mean(std::span<const float> v, std::span<float> out);
+  absl::Status shared_index_mean(std::span<const float> v, std::span<float> out);
   void take_norms(const compress::FeedbackNorms& norms);
   // The sum of the decoded payloads, in scratch_.
   absl::Status add_decoded(const std::vector<collective::Payload>& payloads);
@@ -69,11 +74,12 @@ class MeanExchange {
   const core::Schedule schedule_;
   const int64_t elements_;
   collective::Communicator& communicator_;
-  std::unique_ptr<collective::ScheduledMean> scheduled_;  // null for the other two ways
-  std::unique_ptr<compress::Codec> codec_;                // of gathered_mean(), else null
-  std::unique_ptr<compress::Feedback> feedback_;          // with codec_
-  std::vector<float> scratch_;                            // [d]
-  std::vector<float> mean_state_;                         // [d]: H of ef21.h; else empty
+  std::unique_ptr<collective::ScheduledMean> scheduled_;       // null for the other two ways
+  std::unique_ptr<collective::SharedIndexMean> shared_index_;  // null unless the spec has one
+  std::unique_ptr<compress::Codec> codec_;                     // of gathered_mean(), else null
+  std::unique_ptr<compress::Feedback> feedback_;               // with codec_
+  std::vector<float> scratch_;                                 // [d]
+  std::vector<float> mean_state_;                              // [d]: H of ef21.h; else empty
   uint64_t digest_ = 0;
   SyncStats stats_;
 };

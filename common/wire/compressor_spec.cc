@@ -63,6 +63,29 @@ void check_chunked_top_k(Checker& checker, const std::string& path,
   }
 }
 
+void check_shared_index(Checker& checker, const std::string& path, const v1::SharedIndex& shared) {
+  check_density(checker, path, shared.has_density(), shared.density());
+  if (shared.has_value_bits() && !is_one_of(shared.value_bits(), {32, 8, 4})) {
+    checker.add(path + ".value_bits",
+                absl::StrCat("is ", shared.value_bits(), "; allowed: 32, 8 or 4"));
+  }
+  if (shared.has_agreement() && shared.agreement() != v1::LEADER &&
+      shared.agreement() != v1::SKETCH) {
+    checker.add(path + ".agreement", absl::StrCat("is ", static_cast<int>(shared.agreement()),
+                                                  "; allowed: LEADER or SKETCH"));
+  }
+  if (!shared.has_block()) {
+    return;
+  }
+  const int32_t block = shared.block();
+  if (shared.agreement() != v1::SKETCH) {
+    checker.add(path + ".block", "is set without agreement SKETCH; allowed: with it only");
+  } else if (block < 16 || block > 65536 || (block & (block - 1)) != 0) {
+    checker.add(path + ".block",
+                absl::StrCat("is ", block, "; allowed: a power of two in 16..65536"));
+  }
+}
+
 bool has_entropy_stage(const v1::Compressor& compressor) {
   const v1::Quantize& quantize = compressor.quantize();
   const int32_t value_bits = compressor.chunked_top_k().value_bits();
@@ -122,6 +145,9 @@ void check_feedback(Checker& checker, const std::string& path, const v1::Compres
                                                    "allowed: a lossy codec with scaled: false"));
     }
   }
+  if (ef21 && compressor.has_shared_index()) {
+    checker.add(path + ".feedback", "is EF21 with shared_index; allowed: ERROR_FEEDBACK");
+  }
   if (ef21 && compressor.has_residual_decay() && compressor.residual_decay() != 1) {
     checker.add(path + ".residual_decay",
                 absl::StrCat("is ", compressor.residual_decay(),
@@ -132,7 +158,9 @@ void check_feedback(Checker& checker, const std::string& path, const v1::Compres
     const bool kept = compressor.has_error_feedback() ? compressor.error_feedback()
                       : compressor.has_feedback()     ? true
                                                       : needs_feedback(compressor);
-    if (bits != 32 && bits != 16) {
+    if (bits == 16 && compressor.has_shared_index()) {
+      checker.add(path + ".residual_bits", "is 16 with shared_index; allowed: 32");
+    } else if (bits != 32 && bits != 16) {
       checker.add(path + ".residual_bits", absl::StrCat("is ", bits, "; allowed: 32 or 16"));
     } else if (bits == 16 && (ef21 || !kept)) {
       checker.add(path + ".residual_bits",
@@ -148,7 +176,9 @@ void check_compressor(Checker& checker, const v1::Compressor& compressor) {
   const std::string path = "spec.exchange.compressor";
   if (compressor.codec_case() == v1::Compressor::CODEC_NOT_SET) {
     checker.missing(
-        path, "one of none, quantize, top_k, chunked_top_k, rand_k, perm_k, natural, low_rank");
+        path,
+        "one of none, quantize, top_k, chunked_top_k, rand_k, perm_k, natural, low_rank, "
+        "shared_index");
   }
   if (compressor.has_quantize()) {
     check_quantize(checker, path + ".quantize", compressor.quantize());
@@ -176,6 +206,9 @@ void check_compressor(Checker& checker, const v1::Compressor& compressor) {
   if (compressor.has_low_rank()) {
     checker.required_integer(path + ".low_rank.rank", compressor.low_rank().has_rank(),
                              compressor.low_rank().rank(), 1, 256);
+  }
+  if (compressor.has_shared_index()) {
+    check_shared_index(checker, path + ".shared_index", compressor.shared_index());
   }
   if (compressor.entropy() && !has_entropy_stage(compressor)) {
     checker.add(
@@ -207,6 +240,14 @@ void fill_compressor(v1::Compressor& compressor, bool local) {
     chunked.set_chunk(chunked.has_chunk() ? chunked.chunk() : 4096);
     chunked.set_value_bits(chunked.has_value_bits() ? chunked.value_bits() : 2);
   }
+  if (compressor.has_shared_index()) {
+    v1::SharedIndex& shared = *compressor.mutable_shared_index();
+    shared.set_value_bits(shared.has_value_bits() ? shared.value_bits() : 32);
+    shared.set_agreement(shared.has_agreement() ? shared.agreement() : v1::LEADER);
+    if (shared.agreement() == v1::SKETCH && !shared.has_block()) {
+      shared.set_block(64);
+    }
+  }
   if (!compressor.has_error_feedback()) {
     compressor.set_error_feedback(compressor.has_feedback() || needs_feedback(compressor));
   }
@@ -218,6 +259,21 @@ void fill_compressor(v1::Compressor& compressor, bool local) {
   }
   if (!compressor.has_residual_decay()) {
     compressor.set_residual_decay(local && compressor.feedback() != v1::EF21 ? 0.9 : 1.0);
+  }
+}
+
+void set_shared_index(const v1::Compressor& compressor, core::ExchangeSpec& spec) {
+  if (!compressor.has_shared_index()) {
+    return;
+  }
+  const v1::SharedIndex& shared = compressor.shared_index();
+  spec.shared_index = {.density = shared.density(),
+                       .value_bits = shared.value_bits(),
+                       .agreement = shared.agreement() == v1::SKETCH ? core::Agreement::kSketch
+                                                                     : core::Agreement::kLeader,
+                       .block = shared.has_block() ? shared.block() : 64};
+  if (spec.schedule == core::Schedule::kAuto) {
+    spec.schedule = core::Schedule::kSharded;
   }
 }
 

@@ -18,6 +18,10 @@ void fill_compressor(v1::Compressor& compressor, bool local);
 // has been checked.
 void set_feedback(const v1::Compressor& compressor, core::ExchangeSpec& spec);
 
+// The shared index of a compressor with its defaults filled in, if it has one, and what AUTO means
+// with it.
+void set_shared_index(const v1::Compressor& compressor, core::ExchangeSpec& spec);
+
 // The codec of a compressor with its defaults filled in; rank and world_size are not.
 core::CodecSpec codec_spec(const v1::Compressor& compressor);
 

@@ -371,6 +371,15 @@ void check_schedule(Checker& checker, const v1::Exchange& exchange) {
   if (!v1::ExchangeSchedule_IsValid(exchange.schedule())) {
     checker.add(path,
                 absl::StrCat("is ", static_cast<int>(exchange.schedule()), "; allowed: ", allowed));
+  } else if (compressor.has_shared_index()) {
+    const v1::ExchangeSchedule asked = exchange.schedule();
+    const bool floats =
+        !compressor.shared_index().has_value_bits() || compressor.shared_index().value_bits() == 32;
+    if (asked > v1::AUTO && asked != v1::SHARDED && (asked != v1::RING || !floats)) {
+      checker.add(path, absl::StrCat("is ", v1::ExchangeSchedule_Name(asked),
+                                     " with shared_index; allowed: AUTO, SHARDED, or RING with 32 "
+                                     "value_bits"));
+    }
   } else if (exchange.schedule() == v1::RING && !compressor.has_none() &&
              compressor.codec_case() != v1::Compressor::CODEC_NOT_SET) {
     checker.add(path,

@@ -140,6 +140,7 @@ core::ExchangeSpec exchange_spec(const v1::TrainJob& job) {
   spec.schedule = to_schedule(exchange.schedule());
   set_feedback(exchange.compressor(), spec);
   spec.ranks_per_site = exchange.ranks_per_site();
+  set_shared_index(exchange.compressor(), spec);
   if (exchange.has_local()) {
     spec.method = core::Method::kLocal;
     spec.inner_steps = exchange.local().inner_steps();

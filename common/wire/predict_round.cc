@@ -33,6 +33,13 @@ RoundPrediction predict_round(const v1::TrainJob& job, const core::Layout& layou
                                   ranks_per_site)
             .between;
   }
+  if (exchange.shared_index.has_value()) {
+    prediction.payload_bytes = core::shared_index_payload_bytes(*exchange.shared_index, layout);
+    prediction.varies = exchange.shared_index->agreement == core::Agreement::kLeader;
+    prediction.schedule = exchange.schedule;
+    prediction.sent_bytes = core::shared_index_sent_bytes(*exchange.shared_index, exchange.schedule,
+                                                          layout, static_cast<int>(world_size));
+  }
   if (prediction.sent_bytes > 0) {
     const double dense_in_all = 2.0 * static_cast<double>(peers) * 4 *
                                 static_cast<double>(elements) * static_cast<double>(steps) /

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "common/core/payload_size.h"
+#include "common/core/shared_index_spec.h"
 #include "common/wire/job_spec.h"
 
 namespace laconic::wire {
@@ -207,6 +208,81 @@ TEST(FeedbackSpecTest, HalfResidualsNeedResiduals) {
   EXPECT_EQ(complaints("quantize {bits: 1} feedback: EF21 residual_bits: 16"),
             "residual_bits is 16 with feedback EF21; allowed: 16 with error feedback in the form "
             "ERROR_FEEDBACK\n");
+}
+
+TEST(SharedIndexJobTest, HasALeaderAndFloatsUnlessTheJobSaysOtherwise) {
+  const core::ExchangeSpec unset = spec_of("shared_index {density: 0.1}");
+  EXPECT_EQ(unset.codec.kind, core::CodecKind::kNone);
+  EXPECT_EQ(unset.shared_index, (core::SharedIndexSpec{.density = 0.1}));
+  EXPECT_EQ(unset.schedule, core::Schedule::kSharded);
+  EXPECT_TRUE(unset.error_feedback);
+  const core::ExchangeSpec sketch =
+      spec_of("shared_index {density: 0.1 value_bits: 8 agreement: SKETCH block: 128}");
+  EXPECT_EQ(
+      sketch.shared_index,
+      (core::SharedIndexSpec{
+          .density = 0.1, .value_bits = 8, .agreement = core::Agreement::kSketch, .block = 128}));
+  EXPECT_FALSE(spec_of("top_k {density: 0.1}").shared_index.has_value());
+  EXPECT_EQ(complaints("shared_index {density: 0.1}"), "");
+  EXPECT_EQ(complaints("shared_index {density: 0.1 agreement: SKETCH}"), "");
+  // With its defaults filled in a job is as valid as before.
+  v1::Compressor filled = job_with("shared_index {density: 0.1}").spec().exchange().compressor();
+  fill_compressor(filled, /*local=*/false);
+  Checker checker;
+  check_compressor(checker, filled);
+  EXPECT_TRUE(checker.take().empty());
+}
+
+TEST(SharedIndexJobTest, PredictsTheBytesOfTheLeader) {
+  const core::Layout layout = core::flat_layout(100'000);
+  const core::SharedIndexSpec spec{.density = 0.01};
+  const RoundPrediction round = predict_round(job_with("shared_index {density: 0.01}"), layout);
+  EXPECT_EQ(round.schedule, core::Schedule::kSharded);
+  EXPECT_EQ(round.sent_bytes,
+            core::shared_index_sent_bytes(spec, core::Schedule::kSharded, layout, 3));
+  EXPECT_EQ(round.payload_bytes, core::shared_index_payload_bytes(spec, layout));
+  EXPECT_TRUE(round.varies);
+  EXPECT_FALSE(
+      predict_round(job_with("shared_index {density: 0.01 agreement: SKETCH}"), layout).varies);
+}
+
+TEST(SharedIndexJobTest, RefusesWhatIsOutOfRange) {
+  EXPECT_NE(complaints("shared_index {}"), "");
+  EXPECT_NE(complaints("shared_index {density: 0.6}"), "");
+  EXPECT_EQ(complaints("shared_index {density: 0.1 value_bits: 2}"),
+            "shared_index.value_bits is 2; allowed: 32, 8 or 4\n");
+  EXPECT_EQ(complaints("shared_index {density: 0.1 agreement: AGREEMENT_UNSPECIFIED}"),
+            "shared_index.agreement is 0; allowed: LEADER or SKETCH\n");
+  EXPECT_EQ(complaints("shared_index {density: 0.1 block: 64}"),
+            "shared_index.block is set without agreement SKETCH; allowed: with it only\n");
+  EXPECT_EQ(complaints("shared_index {density: 0.1 agreement: SKETCH block: 100}"),
+            "shared_index.block is 100; allowed: a power of two in 16..65536\n");
+  EXPECT_EQ(complaints("shared_index {density: 0.1} residual_bits: 16"),
+            "residual_bits is 16 with shared_index; allowed: 32\n");
+  EXPECT_EQ(complaints("shared_index {density: 0.1} feedback: EF21"),
+            "feedback is EF21 with shared_index; allowed: ERROR_FEEDBACK\n");
+  EXPECT_NE(complaints("shared_index {density: 0.1} entropy: true"), "");
+}
+
+TEST(SharedIndexJobTest, TakesTheSchedulesUnderWhichValuesAddUp) {
+  const auto schedule_complaint = [](const std::string& compressor, v1::ExchangeSchedule asked) {
+    v1::TrainJob job = job_with(compressor);
+    job.mutable_spec()->mutable_exchange()->set_schedule(asked);
+    for (const Violation& violation : check_job(job)) {
+      if (violation.path == "spec.exchange.schedule") {
+        return violation.description;
+      }
+    }
+    return std::string();
+  };
+  const std::string floats = "shared_index {density: 0.1}";
+  for (const v1::ExchangeSchedule good : {v1::AUTO, v1::SHARDED, v1::RING}) {
+    EXPECT_EQ(schedule_complaint(floats, good), "");
+  }
+  EXPECT_EQ(schedule_complaint(floats, v1::STAR),
+            "is STAR with shared_index; allowed: AUTO, SHARDED, or RING with 32 value_bits");
+  EXPECT_EQ(schedule_complaint("shared_index {density: 0.1 value_bits: 8}", v1::RING),
+            "is RING with shared_index; allowed: AUTO, SHARDED, or RING with 32 value_bits");
 }
 
 TEST(EntropySpecTest, AddsAByteToTheLargestPayload) {
