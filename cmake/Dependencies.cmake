@@ -4,6 +4,7 @@ find_package(Threads REQUIRED)
 find_package(absl REQUIRED)
 find_package(CLI11 REQUIRED)
 find_library(LACONIC_XXHASH xxhash REQUIRED)
+find_path(LACONIC_XXHASH_INCLUDE xxhash.h REQUIRED)
 
 # One name per outside dependency; cmake/Layers.cmake says which layer may use which.
 function(laconic_external name)
@@ -14,6 +15,7 @@ endfunction()
 laconic_external(absl absl::base absl::flat_hash_map absl::status absl::statusor absl::strings absl::str_format
   absl::synchronization absl::time absl::span)
 laconic_external(xxhash ${LACONIC_XXHASH})
+target_include_directories(external_xxhash SYSTEM INTERFACE ${LACONIC_XXHASH_INCLUDE})
 laconic_external(cli11 CLI11::CLI11)
 laconic_external(threads Threads::Threads)
 if(LACONIC_ENABLE_CUDA)
