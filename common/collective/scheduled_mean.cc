@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/compress/squared_norm.h"
 #include "common/core/payload_size.h"
 #include "common/core/random.h"
 #include "common/core/status_macros.h"
@@ -84,13 +85,28 @@ absl::StatusOr<std::unique_ptr<ScheduledMean>> ScheduledMean::make(
   }
   made->sum_.resize(static_cast<size_t>(largest));
   LACONIC_RETURN_IF_ERROR(made->make_codecs(options));
+  made->meets_all_of_v_ = made->meets_all_of_v();
   return made;
 }
 
 ScheduledMean::ScheduledMean(const ScheduledMeanOptions& options)
-    : rank_(options.rank),
-      world_size_(options.world_size),
-      mean_(static_cast<size_t>(options.layout.elements())) {}
+    : rank_(options.rank), world_size_(options.world_size), elements_(options.layout.elements()) {}
+
+bool ScheduledMean::meets_all_of_v() const {
+  for (const Step& step : list_.steps) {
+    const auto is_float = [](const Message& message) { return message.form == Form::kFloat32; };
+    if (std::any_of(step.sends.begin(), step.sends.end(), is_float) ||
+        std::any_of(step.receives.begin(), step.receives.end(), is_float)) {
+      return false;  // Sums of several ranks are encoded here.
+    }
+  }
+  int64_t met = 0;
+  for (size_t part = 0; part < parts_.size(); ++part) {
+    const bool once = stage_1_[part] != nullptr || stage_2_[part] != nullptr;
+    met += once ? parts_[part].elements : 0;
+  }
+  return met == elements_;
+}
 
 absl::Status ScheduledMean::make_codecs(const ScheduledMeanOptions& options) {
   codecs_.resize(parts_.size());
@@ -128,19 +144,27 @@ absl::Status ScheduledMean::make_codecs(const ScheduledMeanOptions& options) {
 }
 
 absl::Status ScheduledMean::run(Communicator& communicator, std::span<const float> v,
-                                const OpTag& tag) {
-  if (v.size() != mean_.size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("scheduled mean: ", v.size(), " elements, the layout has ", mean_.size()));
+                                const OpTag& tag, std::span<float> out) {
+  if (static_cast<int64_t>(v.size()) != elements_ || (!out.empty() && out.size() != v.size())) {
+    return absl::InvalidArgumentError(absl::StrCat("scheduled mean: ", v.size(), " elements in, ",
+                                                   out.size(), " out, the layout has ", elements_));
   }
   if (communicator.rank() != rank_ || communicator.world_size() != world_size_) {
     return absl::InvalidArgumentError(absl::StrCat(
         "scheduled mean: made for rank ", rank_, " of ", world_size_, ", the communicator is rank ",
         communicator.rank(), " of ", communicator.world_size()));
   }
+  if (out.empty()) {
+    own_mean_.resize(v.size());
+  }
+  mean_ = out.empty() ? std::span<float>(own_mean_) : out;
   v_ = v;
+  squares_ = 0;
   channel_ = &communicator.channel();
   const absl::Status status = run_steps(tag);
+  if (status.ok() && !meets_all_of_v_) {
+    squares_ = compress::squared_norm(v);
+  }
   v_ = {};
   for (PartState& state : states_) {
     state = {};
@@ -292,12 +316,18 @@ absl::Status ScheduledMean::add(int part) {
   bool own_added = false;
   const auto add_own = [&]() -> absl::Status {
     own_added = true;
-    const bool encoded = state.own.owner != nullptr;
-    // As float32 it is added like a received one.
-    const Received own = {.origin = rank_,
-                          .form = encoded ? Form::kEncoded : Form::kFloat32,
-                          .tiles = {encoded ? state.own : to_payload(values_of(part))}};
-    LACONIC_RETURN_IF_ERROR(add_term(part, own, first, sum));
+    Payload own = state.own;
+    const bool encoded = own.owner != nullptr;
+    if (!encoded) {  // As float32 it is added like a received one.
+      const std::span<const float> values = values_of(part);
+      own.data = reinterpret_cast<const uint8_t*>(values.data());
+      own.size = values.size_bytes();
+      squares_ += meets_all_of_v_ ? compress::squared_norm(values) : 0;
+    }
+    const Received term = {.origin = rank_,
+                           .form = encoded ? Form::kEncoded : Form::kFloat32,
+                           .tiles = {std::move(own)}};
+    LACONIC_RETURN_IF_ERROR(add_term(part, term, first, sum));
     first = false;
     return absl::OkStatus();
   };
@@ -358,7 +388,7 @@ absl::Status ScheduledMean::finish(const Finish& finish) {
 }
 
 absl::StatusOr<compress::FeedbackNorms> ScheduledMean::commit() {
-  double input = 0;
+  double input = squares_;
   double residual = 0;
   double owed = 0;
   double missed = 0;
@@ -368,7 +398,7 @@ absl::StatusOr<compress::FeedbackNorms> ScheduledMean::commit() {
         continue;
       }
       LACONIC_ASSIGN_OR_RETURN(const compress::FeedbackNorms norms, feedback->commit());
-      input += stage == &stage_1_ ? norms.input * norms.input : 0;
+      input += stage == &stage_1_ && meets_all_of_v_ ? norms.input * norms.input : 0;
       residual += norms.residual * norms.residual;
       owed += norms.owed * norms.owed;
       missed += norms.compression_error_ratio * norms.owed * norms.owed;
@@ -436,8 +466,7 @@ size_t ScheduledMean::elements_of(int part) const {
 }
 
 std::span<float> ScheduledMean::mean_of(int part) {
-  return std::span<float>(mean_).subspan(static_cast<size_t>(parts_[at(part)].begin),
-                                         elements_of(part));
+  return mean_.subspan(static_cast<size_t>(parts_[at(part)].begin), elements_of(part));
 }
 
 std::span<const float> ScheduledMean::values_of(int part) {

@@ -33,7 +33,7 @@ class ScheduledMean {
   // refuses.
   static absl::StatusOr<std::unique_ptr<ScheduledMean>> make(const ScheduledMeanOptions& options);
 
-  int64_t elements() const { return static_cast<int64_t>(mean_.size()); }
+  int64_t elements() const { return elements_; }
   // Messages of one frame each that this rank sends and receives in one exchange.
   int64_t messages_sent() const;
   int64_t messages_received() const;
@@ -43,16 +43,18 @@ class ScheduledMean {
   //   communicator  of the generation; its rank and world size are those of the options
   //   v             [d] f32; unchanged. After rollback() the same v again: what is owed already is
   //                 not added twice, and all ranks send the same bytes as before.
+  //   out           [d] f32, apart from v, where mean() is made; empty: memory of this object
   //
   // Cost: see schedule.h; one frame per message. Errors: those of Communicator::all_gather and of
   // the codec. After one the exchange is rolled back, and mean() is unspecified.
-  absl::Status run(Communicator& communicator, std::span<const float> v, const OpTag& tag);
+  absl::Status run(Communicator& communicator, std::span<const float> v, const OpTag& tag,
+                   std::span<float> out = {});
 
   // [d] f32, until the next run().
   std::span<const float> mean() const { return mean_; }
 
   // Closes the exchange: both stages keep what their bytes left out. Norms are over all parts of
-  // both stages. Errors: as Feedback::commit.
+  // both stages; that of the input is v's. Errors: as Feedback::commit.
   absl::StatusOr<compress::FeedbackNorms> commit();
   // Restores both stages: what was to be sent still is owed. Without an open exchange: nothing.
   void rollback();
@@ -82,6 +84,8 @@ class ScheduledMean {
   explicit ScheduledMean(const ScheduledMeanOptions& options);
   absl::Status make_codecs(const ScheduledMeanOptions& options);
 
+  // True if run() meets every element of v once: encoded, or added up here as it is.
+  bool meets_all_of_v() const;
   absl::Status run_steps(const OpTag& tag);
   absl::Status run_step(const Step& step);
   absl::Status send(const Message& message);
@@ -102,19 +106,23 @@ class ScheduledMean {
 
   const int rank_;
   const int world_size_;
+  const int64_t elements_;
   std::vector<core::Part> parts_;
   StepList list_;
   std::vector<std::unique_ptr<compress::Codec>> codecs_;      // [parts]; null: float32
   std::vector<std::unique_ptr<compress::Feedback>> stage_1_;  // [parts]; null: not encoded
   std::vector<std::unique_ptr<compress::Feedback>> stage_2_;  // here
   std::vector<bool> forwarded_;                               // [parts]; results sent on
-  std::vector<float> mean_;                                   // [d]
+  std::vector<float> own_mean_;                               // [d], or empty
+  std::span<float> mean_;                                     // [d]
   std::vector<float> sum_;                                    // of one part
+  bool meets_all_of_v_ = false;
   // Of the exchange under way.
   FrameChannel* channel_ = nullptr;
   std::vector<PartState> states_;  // [parts]
   std::span<const float> v_;
-  FrameHeader first_;  // Header with the operation's first sequence number.
+  double squares_ = 0;  // |v|^2, of the elements that no encode() of stage 1 meets
+  FrameHeader first_;   // Header with the operation's first sequence number.
 };
 
 }  // namespace laconic::collective

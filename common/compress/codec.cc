@@ -9,6 +9,7 @@
 #include "common/compress/entropy_codec.h"
 #include "common/compress/entropy_top_k_codec.h"
 #include "common/compress/exponential_codec.h"
+#include "common/compress/input_check.h"
 #include "common/compress/low_rank_codec.h"
 #include "common/compress/natural_codec.h"
 #include "common/compress/random_codecs.h"
@@ -177,6 +178,37 @@ absl::Status Codec::decode_add(std::span<const uint8_t> payload, float sign,
   LACONIC_RETURN_IF_ERROR(decode(payload, decoded));
   for (size_t i = 0; i < sum.size(); ++i) {
     sum[i] += sign * decoded[i];
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<size_t> Codec::encode_sum_measured(std::span<const float> v, float decay,
+                                                  std::span<float> a, EncodeState& state,
+                                                  std::span<uint8_t> out,
+                                                  EncodeSquares& squares) const {
+  LACONIC_ASSIGN_OR_RETURN(const size_t bytes, encode_sum(v, decay, a, state, out));
+  squares = {.v = squared_norm(v), .a = squared_norm(a)};
+  return bytes;
+}
+
+absl::StatusOr<double> Codec::take_away(std::span<const uint8_t> payload, double /*squares*/,
+                                        std::span<float> a) const {
+  LACONIC_RETURN_IF_ERROR(decode_add(payload, -1.0F, a));
+  return squared_norm(a);
+}
+
+absl::Status Codec::decode_mean(std::span<const std::span<const uint8_t>> payloads,
+                                std::span<float> out) const {
+  for (size_t r = 0; r < payloads.size(); ++r) {
+    const absl::Status status =
+        r == 0 ? decode(payloads[r], out) : decode_add(payloads[r], 1.0F, out);
+    if (!status.ok()) {
+      return payload_error(r, status);
+    }
+  }
+  const auto ranks = static_cast<float>(payloads.size());
+  for (float& sum : out) {
+    sum /= ranks;
   }
   return absl::OkStatus();
 }

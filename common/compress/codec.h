@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/compress/squared_norm.h"
 #include "common/core/codec_spec.h"
 #include "common/core/layout.h"
 
@@ -71,6 +72,12 @@ class Codec {
                                             std::span<float> a, EncodeState& state,
                                             std::span<uint8_t> out) const;
 
+  // The same bytes, and the norms.
+  virtual absl::StatusOr<size_t> encode_sum_measured(std::span<const float> v, float decay,
+                                                     std::span<float> a, EncodeState& state,
+                                                     std::span<uint8_t> out,
+                                                     EncodeSquares& squares) const;
+
   // Decodes a payload from a peer, which may be hostile: every length is checked before anything is
   // written.
   //
@@ -84,6 +91,20 @@ class Codec {
   // Errors: as decode; `sum` is unspecified then.
   virtual absl::Status decode_add(std::span<const uint8_t> payload, float sign,
                                   std::span<float> sum) const;
+
+  // a <- a - D(payload), one rounding per element: the end of error feedback.
+  //
+  //   squares  |a|^2
+  //   returns  |a - D|^2
+  //
+  // Errors: as decode; `a` is unspecified then.
+  virtual absl::StatusOr<double> take_away(std::span<const uint8_t> payload, double squares,
+                                           std::span<float> a) const;
+
+  // out <- (D(payloads[0]) + D(payloads[1]) + ..) / P in float32, in this order: the mean over the
+  // ranks. P >= 1. Errors: as decode, "payload from rank r: " before the reason.
+  virtual absl::Status decode_mean(std::span<const std::span<const uint8_t>> payloads,
+                                   std::span<float> out) const;
 
   // For tests and small vectors: encode() with a new state into a vector of its own.
   absl::StatusOr<std::vector<uint8_t>> encode(std::span<const float> a) const;

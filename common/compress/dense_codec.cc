@@ -44,13 +44,26 @@ absl::StatusOr<size_t> DenseCodec::encode(std::span<const float> a, EncodeState&
 absl::StatusOr<size_t> DenseCodec::encode_sum(std::span<const float> v, float decay,
                                               std::span<float> a, EncodeState& /*state*/,
                                               std::span<uint8_t> out) const {
+  return encode_sum(v, decay, a, out, nullptr);
+}
+
+absl::StatusOr<size_t> DenseCodec::encode_sum_measured(std::span<const float> v, float decay,
+                                                       std::span<float> a, EncodeState& /*state*/,
+                                                       std::span<uint8_t> out,
+                                                       EncodeSquares& squares) const {
+  return encode_sum(v, decay, a, out, &squares);
+}
+
+absl::StatusOr<size_t> DenseCodec::encode_sum(std::span<const float> v, float decay,
+                                              std::span<float> a, std::span<uint8_t> out,
+                                              EncodeSquares* squares) const {
   if (v.size() != a.size()) {
     return absl::InvalidArgumentError(
         absl::StrCat("encode: ", v.size(), " elements to add to ", a.size()));
   }
   LACONIC_RETURN_IF_ERROR(check_input_size(a, elements()));
   LACONIC_RETURN_IF_ERROR(check_payload_room(out, payload_bytes_max()));
-  if (!coder_.encode_sum(v, decay, a, out)) {
+  if (!coder_.encode_sum(v, decay, a, out, squares)) {
     return not_finite_error(a);
   }
   return static_cast<size_t>(coder_.bytes());
@@ -65,6 +78,14 @@ absl::Status DenseCodec::decode_add(std::span<const uint8_t> payload, float sign
                                     std::span<float> sum) const {
   LACONIC_RETURN_IF_ERROR(check_output(sum, elements()));
   return coder_.decode_add(payload, sign, sum);
+}
+
+absl::StatusOr<double> DenseCodec::take_away(std::span<const uint8_t> payload, double /*squares*/,
+                                             std::span<float> a) const {
+  LACONIC_RETURN_IF_ERROR(check_output(a, elements()));
+  double left = 0;
+  LACONIC_RETURN_IF_ERROR(coder_.decode_add(payload, -1.0F, a, &left));
+  return left;
 }
 
 }  // namespace laconic::compress

@@ -20,11 +20,20 @@ class DenseCodec final : public Codec {
                                 std::span<uint8_t> out) const override;
   absl::StatusOr<size_t> encode_sum(std::span<const float> v, float decay, std::span<float> a,
                                     EncodeState& state, std::span<uint8_t> out) const override;
+  absl::StatusOr<size_t> encode_sum_measured(std::span<const float> v, float decay,
+                                             std::span<float> a, EncodeState& state,
+                                             std::span<uint8_t> out,
+                                             EncodeSquares& squares) const override;
   absl::Status decode(std::span<const uint8_t> payload, std::span<float> out) const override;
   absl::Status decode_add(std::span<const uint8_t> payload, float sign,
                           std::span<float> sum) const override;
+  absl::StatusOr<double> take_away(std::span<const uint8_t> payload, double squares,
+                                   std::span<float> a) const override;
 
  private:
+  absl::StatusOr<size_t> encode_sum(std::span<const float> v, float decay, std::span<float> a,
+                                    std::span<uint8_t> out, EncodeSquares* squares) const;
+
   ValueCoder coder_;
 };
 

@@ -29,12 +29,18 @@ absl::StatusOr<std::shared_ptr<const core::ByteBuffer>> ErrorFeedback::encode(
   next_ = state_;
   next_.seed = seed;
   // Without feedback e is zero, so the sum is v; after a rollback it has been taken already.
-  const auto encoded = owed_ ? codec_.encode(residual_, next_, payload->bytes())
-                             : codec_.encode_sum(v, decay_, residual_, next_, payload->bytes());
+  EncodeSquares squares;
+  absl::StatusOr<size_t> encoded;
+  if (owed_) {
+    encoded = codec_.encode(residual_, next_, payload->bytes());
+    squares = {.v = squared_norm(v), .a = squared_norm(residual_)};
+  } else {
+    encoded = codec_.encode_sum_measured(v, decay_, residual_, next_, payload->bytes(), squares);
+  }
   LACONIC_RETURN_IF_ERROR(encoded.status());
   payload->resize(*encoded);
-  norms_.input = std::sqrt(squared_norm(v));
-  owed_norm_ = squared_norm(residual_);
+  norms_.input = std::sqrt(squares.v);
+  owed_norm_ = squares.a;
   owed_ = false;
   open_ = true;
   payload_ = payload;
@@ -48,14 +54,13 @@ absl::StatusOr<FeedbackNorms> ErrorFeedback::commit() {
   open_ = false;
   const std::shared_ptr<const core::ByteBuffer> payload = std::exchange(payload_, nullptr);
   // The bytes themselves are decoded: the residual is exactly what receivers will not see.
-  if (const absl::Status status = codec_.decode_add(payload->bytes(), -1.0F, residual_);
-      !status.ok()) {
-    return absl::InternalError(
-        absl::StrCat("error feedback: our own payload does not decode: ", status.message()));
+  const absl::StatusOr<double> missed = codec_.take_away(payload->bytes(), owed_norm_, residual_);
+  if (!missed.ok()) {
+    return absl::InternalError(absl::StrCat("error feedback: our own payload does not decode: ",
+                                            missed.status().message()));
   }
-  const double missed = squared_norm(residual_);
-  norms_.residual = enabled_ ? std::sqrt(missed) : 0;
-  norms_.compression_error_ratio = owed_norm_ > 0 ? missed / owed_norm_ : 0;
+  norms_.residual = enabled_ ? std::sqrt(*missed) : 0;
+  norms_.compression_error_ratio = owed_norm_ > 0 ? *missed / owed_norm_ : 0;
   norms_.owed = std::sqrt(owed_norm_);
   if (!enabled_) {
     std::fill(residual_.begin(), residual_.end(), 0.0F);

@@ -54,4 +54,8 @@ absl::Status check_payload_room(std::span<const uint8_t> out, int64_t bytes) {
   return absl::OkStatus();
 }
 
+absl::Status payload_error(size_t rank, const absl::Status& status) {
+  return {status.code(), absl::StrCat("payload from rank ", rank, ": ", status.message())};
+}
+
 }  // namespace laconic::compress

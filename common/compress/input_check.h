@@ -27,4 +27,7 @@ absl::Status check_output(std::span<const float> out, int64_t elements);
 // Errors: InvalidArgument if `out` is shorter than `bytes`.
 absl::Status check_payload_room(std::span<const uint8_t> out, int64_t bytes);
 
+// "payload from rank r: " before what is wrong with it.
+absl::Status payload_error(size_t rank, const absl::Status& status);
+
 }  // namespace laconic::compress

@@ -102,6 +102,10 @@ bool TopKSelector::collect(const SelectSource& source, uint32_t threshold, int64
       block.sum = source.sum.data() + begin;
     }
     select(block, found_);
+    if (source.squares != nullptr) {  // The block is still in L1.
+      source.squares->v += squared_norm({block.v, block.count});
+      source.squares->a += squared_norm({block.sum, block.count});
+    }
     if (found_.count > full) {
       keep_largest(k);
       threshold = std::min(smallest_ + 1, kMagnitudeMask);

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "common/compress/select_kernels.h"
+#include "common/compress/squared_norm.h"
 
 namespace laconic::compress {
 
@@ -50,6 +51,7 @@ struct SelectSource {
   std::span<const float> v{};
   std::span<float> sum{};
   float decay = 0;
+  EncodeSquares* squares = nullptr;  // with v: gets the norms
 };
 
 // Holds the memory of a selection, O(k), and keeps it for the next one. Owned by one thread.

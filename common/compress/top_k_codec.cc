@@ -7,6 +7,7 @@
 #include "common/compress/exponential_codec.h"
 #include "common/compress/input_check.h"
 #include "common/compress/positions.h"
+#include "common/compress/sparse_mean.h"
 #include "common/compress/value_coder.h"
 #include "common/core/status_macros.h"
 
@@ -21,7 +22,7 @@ constexpr size_t kScatterAhead = 64;
 // What one encode or decode needs, O(k), kept by the thread for the next one.
 struct Scratch {
   TopKSelector selector;
-  std::vector<uint32_t> positions;
+  std::vector<uint32_t> positions;  // of one or more payloads, one after the other
   std::vector<float> values;
 };
 
@@ -52,6 +53,23 @@ void update_threshold(bool exact, const TopKSelector& selector, int64_t k, Encod
   }
 }
 
+// Calls update(i, x) with the element x of `vector` at positions[i]. The machine sees no pattern in
+// such places, so they are fetched ahead.
+template <typename Update>
+void for_each_kept(std::span<const uint32_t> positions, std::span<float> vector, Update update) {
+  const size_t count = positions.size();
+  for (size_t i = 0; i < count; ++i) {
+    __builtin_prefetch(&vector[positions[std::min(i + kScatterAhead, count - 1)]], 1);
+    update(i, vector[positions[i]]);
+  }
+}
+
+absl::Status check_addend(std::span<const float> v, std::span<const float> a) {
+  return v.size() == a.size() ? absl::OkStatus()
+                              : absl::InvalidArgumentError(absl::StrCat(
+                                    "encode: ", v.size(), " elements to add to ", a.size()));
+}
+
 }  // namespace
 
 TopKCodec::TopKCodec(const core::CodecSpec& spec, const core::Layout& layout)
@@ -70,11 +88,17 @@ absl::StatusOr<size_t> TopKCodec::encode(std::span<const float> a, EncodeState& 
 absl::StatusOr<size_t> TopKCodec::encode_sum(std::span<const float> v, float decay,
                                              std::span<float> a, EncodeState& state,
                                              std::span<uint8_t> out) const {
-  if (v.size() != a.size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("encode: ", v.size(), " elements to add to ", a.size()));
-  }
+  LACONIC_RETURN_IF_ERROR(check_addend(v, a));
   return encode_source({.a = a, .v = v, .sum = a, .decay = decay}, state, out);
+}
+
+absl::StatusOr<size_t> TopKCodec::encode_sum_measured(std::span<const float> v, float decay,
+                                                      std::span<float> a, EncodeState& state,
+                                                      std::span<uint8_t> out,
+                                                      EncodeSquares& squares) const {
+  LACONIC_RETURN_IF_ERROR(check_addend(v, a));
+  squares = {};
+  return encode_source({.a = a, .v = v, .sum = a, .decay = decay, .squares = &squares}, state, out);
 }
 
 absl::StatusOr<size_t> TopKCodec::encode_source(const SelectSource& source, EncodeState& state,
@@ -128,7 +152,8 @@ absl::Status TopKCodec::decode_values(std::span<const uint8_t> section,
       .decode(section, values);
 }
 
-absl::StatusOr<TopKCodec::Kept> TopKCodec::decode_kept(std::span<const uint8_t> payload) const {
+absl::StatusOr<TopKCodec::Kept> TopKCodec::decode_kept(std::span<const uint8_t> payload,
+                                                       size_t before) const {
   LACONIC_ASSIGN_OR_RETURN(const PositionSection section,
                            measure_positions(payload, elements_, kept_max_));
   const auto value_bytes = static_cast<size_t>(core::top_k_value_bytes(spec_, section.kept));
@@ -138,11 +163,13 @@ absl::StatusOr<TopKCodec::Kept> TopKCodec::decode_kept(std::span<const uint8_t> 
                                             " of positions and ", value_bytes, " of values"));
   }
   Scratch& memory = scratch();
-  memory.positions.resize(static_cast<size_t>(kept_max_));
-  memory.values.resize(static_cast<size_t>(kept_max_));
   const auto kept = static_cast<size_t>(section.kept);
-  const std::span<uint32_t> positions = std::span(memory.positions).first(kept);
-  const std::span<float> values = std::span(memory.values).first(kept);
+  if (memory.positions.size() < before + kept) {
+    memory.positions.resize(before + static_cast<size_t>(kept_max_));
+    memory.values.resize(memory.positions.size());
+  }
+  const std::span<uint32_t> positions = std::span(memory.positions).subspan(before, kept);
+  const std::span<float> values = std::span(memory.values).subspan(before, kept);
   LACONIC_RETURN_IF_ERROR(decode_positions(payload.first(section.bytes), elements_, positions));
   if (kept > 0) {
     LACONIC_RETURN_IF_ERROR(decode_values(payload.subspan(section.bytes), values));
@@ -152,7 +179,7 @@ absl::StatusOr<TopKCodec::Kept> TopKCodec::decode_kept(std::span<const uint8_t> 
 
 absl::Status TopKCodec::decode(std::span<const uint8_t> payload, std::span<float> out) const {
   LACONIC_RETURN_IF_ERROR(check_output(out, elements_));
-  LACONIC_ASSIGN_OR_RETURN(const Kept kept, decode_kept(payload));
+  LACONIC_ASSIGN_OR_RETURN(const Kept kept, decode_kept(payload, /*before=*/0));
   std::fill(out.begin(), out.end(), 0.0F);
   for (size_t i = 0; i < kept.positions.size(); ++i) {
     out[kept.positions[i]] = kept.values[i];
@@ -163,13 +190,41 @@ absl::Status TopKCodec::decode(std::span<const uint8_t> payload, std::span<float
 absl::Status TopKCodec::decode_add(std::span<const uint8_t> payload, float sign,
                                    std::span<float> sum) const {
   LACONIC_RETURN_IF_ERROR(check_output(sum, elements_));
-  LACONIC_ASSIGN_OR_RETURN(const Kept kept, decode_kept(payload));
-  const size_t count = kept.positions.size();
-  for (size_t i = 0; i < count; ++i) {
-    // Kept elements lie too far apart for the machine to see a pattern.
-    __builtin_prefetch(&sum[kept.positions[std::min(i + kScatterAhead, count - 1)]], 1);
-    sum[kept.positions[i]] += sign * kept.values[i];
+  LACONIC_ASSIGN_OR_RETURN(const Kept kept, decode_kept(payload, /*before=*/0));
+  for_each_kept(kept.positions, sum, [&](size_t i, float& x) { x += sign * kept.values[i]; });
+  return absl::OkStatus();
+}
+
+absl::StatusOr<double> TopKCodec::take_away(std::span<const uint8_t> payload, double squares,
+                                            std::span<float> a) const {
+  LACONIC_RETURN_IF_ERROR(check_output(a, elements_));
+  LACONIC_ASSIGN_OR_RETURN(const Kept kept, decode_kept(payload, /*before=*/0));
+  double gone = 0;
+  for_each_kept(kept.positions, a, [&](size_t i, float& x) {
+    const auto before = static_cast<double>(x);
+    x -= kept.values[i];
+    const auto after = static_cast<double>(x);
+    gone += (before - after) * (before + after);
+  });
+  // Rounding may leave less than nothing.
+  return std::max(0.0, squares - gone);
+}
+
+absl::Status TopKCodec::decode_mean(std::span<const std::span<const uint8_t>> payloads,
+                                    std::span<float> out) const {
+  LACONIC_RETURN_IF_ERROR(check_output(out, elements_));
+  // All payloads are checked before anything is written.
+  std::vector<size_t> ends;
+  size_t kept = 0;
+  for (size_t r = 0; r < payloads.size(); ++r) {
+    const absl::StatusOr<Kept> decoded = decode_kept(payloads[r], kept);
+    if (!decoded.ok()) {
+      return payload_error(r, decoded.status());
+    }
+    kept += decoded->positions.size();
+    ends.push_back(kept);
   }
+  mean_of_kept({.positions = scratch().positions, .values = scratch().values, .ends = ends}, out);
   return absl::OkStatus();
 }
 

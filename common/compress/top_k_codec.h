@@ -34,12 +34,23 @@ class TopKCodec final : public Codec {
                                 std::span<uint8_t> out) const override;
   absl::StatusOr<size_t> encode_sum(std::span<const float> v, float decay, std::span<float> a,
                                     EncodeState& state, std::span<uint8_t> out) const override;
+  absl::StatusOr<size_t> encode_sum_measured(std::span<const float> v, float decay,
+                                             std::span<float> a, EncodeState& state,
+                                             std::span<uint8_t> out,
+                                             EncodeSquares& squares) const override;
   // Cost: 4 d bytes written. Memory of the calling thread: 8 bytes per kept element, here and
   // below.
   absl::Status decode(std::span<const uint8_t> payload, std::span<float> out) const override;
   // Cost: O(k). Elements that the payload leaves out are not touched, so a -0 stays one.
   absl::Status decode_add(std::span<const uint8_t> payload, float sign,
                           std::span<float> sum) const override;
+  // Cost: O(k).
+  absl::StatusOr<double> take_away(std::span<const uint8_t> payload, double squares,
+                                   std::span<float> a) const override;
+  // Cost: 4 d bytes written and O(k P); 8 bytes of memory per kept element of all payloads. `out`
+  // is unchanged after an error.
+  absl::Status decode_mean(std::span<const std::span<const uint8_t>> payloads,
+                           std::span<float> out) const override;
 
  private:
   absl::StatusOr<size_t> encode_source(const SelectSource& source, EncodeState& state,
@@ -52,7 +63,9 @@ class TopKCodec final : public Codec {
   // values: at least one, finite. out: as long as the value section.
   absl::Status encode_values(std::span<const float> values, std::span<uint8_t> out) const;
   absl::Status decode_values(std::span<const uint8_t> section, std::span<float> values) const;
-  absl::StatusOr<Kept> decode_kept(std::span<const uint8_t> payload) const;
+  // before: elements of other payloads that stay in that memory in front of it; spans of them that
+  // were given out are void afterwards.
+  absl::StatusOr<Kept> decode_kept(std::span<const uint8_t> payload, size_t before) const;
 
   int64_t elements_;
   int64_t kept_;      // k

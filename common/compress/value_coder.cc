@@ -1,5 +1,6 @@
 #include "common/compress/value_coder.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -34,6 +35,14 @@ CodeKernels kernels_of(ValueCode code) {
   return {};
 }
 
+// How many of the groups behind the first `done` a kernel takes: all, or as many as stay in L1 for
+// another look at their values.
+int64_t groups_at_once(const GroupRun& groups, int64_t done, bool few) {
+  constexpr int64_t kValues = 4096;
+  const int64_t left = groups.groups - done;
+  return few ? std::min(left, std::max<int64_t>(1, kValues / groups.length)) : left;
+}
+
 // Writes the bits that do not fill a word; the last byte is filled up with zeros.
 void finish(const CodeSink& sink) {
   std::memcpy(sink.out, &sink.pending, static_cast<size_t>(core::bytes_for_bits(sink.bits)));
@@ -60,6 +69,8 @@ struct ValueCoder::Job {
   float* out = nullptr;
   float factor = 1;  // decay or sign
   bool add = false;
+  EncodeSquares* squares = nullptr;  // of an encode
+  double* left = nullptr;            // of a decode: |out|^2
 };
 
 std::vector<GroupRun> even_groups(int64_t values, int64_t group) {
@@ -91,9 +102,14 @@ bool ValueCoder::encode(std::span<const float> in, std::span<uint8_t> out) const
 }
 
 bool ValueCoder::encode_sum(std::span<const float> v, float decay, std::span<float> a,
-                            std::span<uint8_t> out) const {
-  return encode_runs(
-      {.values = a.data(), .addend = v.data(), .out = a.data(), .factor = decay, .add = true}, out);
+                            std::span<uint8_t> out, EncodeSquares* squares) const {
+  return encode_runs({.values = a.data(),
+                      .addend = v.data(),
+                      .out = a.data(),
+                      .factor = decay,
+                      .add = true,
+                      .squares = squares},
+                     out);
 }
 
 void ValueCoder::encode(std::span<const float> in, std::vector<uint8_t>& out) const {
@@ -104,6 +120,9 @@ void ValueCoder::encode(std::span<const float> in, std::vector<uint8_t>& out) co
 }
 
 bool ValueCoder::encode_runs(const Job& job, std::span<uint8_t> out) const {
+  if (job.squares != nullptr) {
+    *job.squares = {};
+  }
   const CodeKernels kernels = kernels_of(code_);
   const EncodeKernel kernel = job.add ? kernels.encode_sum : kernels.encode;
   const auto scales_per_group = static_cast<int64_t>(core::scales_per_group(code_));
@@ -114,18 +133,26 @@ bool ValueCoder::encode_runs(const Job& job, std::span<uint8_t> out) const {
                 .decay = job.factor,
                 .scales = out.data()};
   for (const GroupRun& groups : groups_) {
-    run.groups = groups.groups;
     run.length = groups.length;
-    if (!kernel(run, sink)) {
-      return false;
+    for (int64_t done = 0; done < groups.groups; done += run.groups) {
+      run.groups = groups_at_once(groups, done, job.squares != nullptr);
+      const int64_t values = run.groups * run.length;
+      if (job.squares != nullptr) {
+        job.squares->v += squared_norm({run.addend, static_cast<size_t>(values)});
+      }
+      if (!kernel(run, sink)) {
+        return false;
+      }
+      run.values += values;
+      if (job.add) {
+        if (job.squares != nullptr) {
+          job.squares->a += squared_norm({run.sum, static_cast<size_t>(values)});
+        }
+        run.addend += values;
+        run.sum += values;
+      }
+      run.scales += 2 * scales_per_group * run.groups;
     }
-    const int64_t values = groups.groups * groups.length;
-    run.values += values;
-    if (job.add) {
-      run.addend += values;
-      run.sum += values;
-    }
-    run.scales += 2 * scales_per_group * groups.groups;
   }
   finish(sink);
   return true;
@@ -135,15 +162,18 @@ absl::Status ValueCoder::decode(std::span<const uint8_t> in, std::span<float> ou
   return decode_runs(in, {.out = out.data()});
 }
 
-absl::Status ValueCoder::decode_add(std::span<const uint8_t> in, float sign,
-                                    std::span<float> sum) const {
-  return decode_runs(in, {.out = sum.data(), .factor = sign, .add = true});
+absl::Status ValueCoder::decode_add(std::span<const uint8_t> in, float sign, std::span<float> sum,
+                                    double* squares) const {
+  return decode_runs(in, {.out = sum.data(), .factor = sign, .add = true, .left = squares});
 }
 
 absl::Status ValueCoder::decode_runs(std::span<const uint8_t> in, const Job& job) const {
   if (static_cast<int64_t>(in.size()) != bytes_) {
     return absl::DataLossError(
         absl::StrCat("payload: ", in.size(), " bytes for ", values(), " values, must be ", bytes_));
+  }
+  if (job.left != nullptr) {
+    *job.left = 0;
   }
   const CodeKernels kernels = kernels_of(code_);
   const DecodeKernel kernel = job.add ? kernels.decode_add : kernels.decode;
@@ -152,13 +182,19 @@ absl::Status ValueCoder::decode_runs(std::span<const uint8_t> in, const Job& job
   CodeSource source{.bytes = codes.data(), .size = codes.size()};
   DecodeRun run{.scales = in.data(), .out = job.out, .sign = job.factor};
   for (const GroupRun& groups : groups_) {
-    run.groups = groups.groups;
     run.length = groups.length;
-    if (!kernel(run, source)) {
-      return find_fault(in);
+    for (int64_t done = 0; done < groups.groups; done += run.groups) {
+      run.groups = groups_at_once(groups, done, job.left != nullptr);
+      if (!kernel(run, source)) {
+        return find_fault(in);
+      }
+      const int64_t values = run.groups * run.length;
+      if (job.left != nullptr) {
+        *job.left += squared_norm({run.out, static_cast<size_t>(values)});
+      }
+      run.out += values;
+      run.scales += 2 * scales_per_group * run.groups;
     }
-    run.out += groups.groups * groups.length;
-    run.scales += 2 * scales_per_group * groups.groups;
   }
   const auto used = static_cast<int>(source.at % 8);
   if (used != 0 && codes.back() >> used != 0) {

@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "common/compress/squared_norm.h"
 #include "common/core/payload_size.h"
 
 namespace laconic::compress {
@@ -50,11 +51,12 @@ class ValueCoder {
   // Returns false if a value is not finite; `out` is unspecified then.
   [[nodiscard]] bool encode(std::span<const float> in, std::span<uint8_t> out) const;
 
-  // a <- decay a + v, then as encode(a). v, a: [values()] f32. One pass over memory.
+  // a <- decay a + v, then as encode(a). v, a: [values()] f32. One pass over memory, also with
+  // squares, which get |v|^2 and |decay a + v|^2.
   // Returns false if a value of the sum is not finite; behind the first such value `a` is
   // unspecified then.
   [[nodiscard]] bool encode_sum(std::span<const float> v, float decay, std::span<float> a,
-                                std::span<uint8_t> out) const;
+                                std::span<uint8_t> out, EncodeSquares* squares = nullptr) const;
 
   // Appends bytes() bytes to `out`. in: [values()] f32, finite.
   void encode(std::span<const float> in, std::vector<uint8_t>& out) const;
@@ -64,8 +66,9 @@ class ValueCoder {
   // behind the last value.
   absl::Status decode(std::span<const uint8_t> in, std::span<float> out) const;
 
-  // sum <- sum + sign D(in), sign: 1 or -1. Otherwise as decode.
-  absl::Status decode_add(std::span<const uint8_t> in, float sign, std::span<float> sum) const;
+  // sum <- sum + sign D(in), sign: 1 or -1. Otherwise as decode. squares gets |sum|^2 afterwards.
+  absl::Status decode_add(std::span<const uint8_t> in, float sign, std::span<float> sum,
+                          double* squares = nullptr) const;
 
  private:
   struct Job;

@@ -106,7 +106,6 @@ absl::StatusOr<std::unique_ptr<MeanExchange>> MeanExchange::make(
                                        .error_feedback = spec.error_feedback && !dense,
                                        .residual_decay = spec.residual_decay,
                                        .half_residuals = spec.half_residuals}));
-  std::vector<float>().swap(made->scratch_);  // The schedule has its own.
   return made;
 }
 
@@ -130,16 +129,12 @@ absl::StatusOr<std::unique_ptr<MeanExchange>> MeanExchange::make_shared_index(
                                                      .elements = layout.elements(),
                                                      .error_feedback = spec.error_feedback,
                                                      .residual_decay = spec.residual_decay}));
-  std::vector<float>().swap(made->scratch_);
   return made;
 }
 
 MeanExchange::MeanExchange(core::Schedule schedule, int64_t elements,
                            collective::Communicator& communicator)
-    : schedule_(schedule),
-      elements_(elements),
-      communicator_(communicator),
-      scratch_(static_cast<size_t>(elements)) {}
+    : schedule_(schedule), elements_(elements), communicator_(communicator) {}
 
 absl::StatusOr<bool> MeanExchange::starts_alike(std::span<const float> parameters) {
   const uint64_t own = core::digest(parameters);
@@ -222,36 +217,37 @@ absl::Status MeanExchange::gathered_mean(std::span<const float> v, std::span<flo
         communicator_.all_gather(collective::Payload(payload), codec_->payload_bytes_max(), tag());
   }
   const Stopwatch watch(stats_.decompress_seconds);
-  absl::Status status = payloads.ok() ? add_decoded(*payloads) : payloads.status();
+  // EF21's payloads are changes of the mean.
+  const std::span<float> made = mean_state_.empty() ? place_for_mean(v, out) : scratch();
+  absl::Status status = payloads.ok() ? decode_mean(*payloads, made) : payloads.status();
   if (!status.ok()) {
     feedback_->rollback();
     return status;
   }
   LACONIC_ASSIGN_OR_RETURN(const compress::FeedbackNorms norms, feedback_->commit());
-  const auto ranks = static_cast<float>(communicator_.world_size());
-  if (mean_state_.empty()) {
-    std::transform(scratch_.begin(), scratch_.end(), out.begin(),
-                   [ranks](float sum) { return sum / ranks; });
-  } else {
-    std::transform(scratch_.begin(), scratch_.end(), mean_state_.begin(), mean_state_.begin(),
-                   [ranks](float sum, float state) { return state + sum / ranks; });
+  if (!mean_state_.empty()) {
+    std::transform(made.begin(), made.end(), mean_state_.begin(), mean_state_.begin(),
+                   [](float change, float state) { return state + change; });
     std::copy(mean_state_.begin(), mean_state_.end(), out.begin());
+  } else if (made.data() != out.data()) {
+    std::copy(made.begin(), made.end(), out.begin());
   }
   take_norms(norms);
   return absl::OkStatus();
 }
 
 absl::Status MeanExchange::scheduled_mean(std::span<const float> v, std::span<float> out) {
+  const std::span<float> made = place_for_mean(v, out);
   {
     const Stopwatch watch(stats_.exchange_seconds);
-    LACONIC_RETURN_IF_ERROR(scheduled_->run(communicator_, v, tag()));
+    LACONIC_RETURN_IF_ERROR(scheduled_->run(communicator_, v, tag(), made));
   }
   const Stopwatch watch(stats_.decompress_seconds);
-  LACONIC_ASSIGN_OR_RETURN(compress::FeedbackNorms norms, scheduled_->commit());
-  norms.input = std::sqrt(compress::squared_norm(v));  // An owner does not encode its own share.
+  LACONIC_ASSIGN_OR_RETURN(const compress::FeedbackNorms norms, scheduled_->commit());
   take_norms(norms);
-  const std::span<const float> mean = scheduled_->mean();
-  std::copy(mean.begin(), mean.end(), out.begin());
+  if (made.data() != out.data()) {
+    std::copy(made.begin(), made.end(), out.begin());
+  }
   return absl::OkStatus();
 }
 
@@ -264,23 +260,28 @@ absl::Status MeanExchange::shared_index_mean(std::span<const float> v, std::span
   return absl::OkStatus();
 }
 
+std::span<float> MeanExchange::scratch() {
+  scratch_.resize(static_cast<size_t>(elements_));
+  return scratch_;
+}
+
+std::span<float> MeanExchange::place_for_mean(std::span<const float> v, std::span<float> out) {
+  return v.data() == out.data() ? scratch() : out;
+}
+
 void MeanExchange::take_norms(const compress::FeedbackNorms& norms) {
   stats_.update_norm = norms.input;
   stats_.residual_norm = norms.residual;
   stats_.compression_error_ratio = norms.compression_error_ratio;
 }
 
-absl::Status MeanExchange::add_decoded(const std::vector<collective::Payload>& payloads) {
-  for (size_t r = 0; r < payloads.size(); ++r) {
-    const std::span<const uint8_t> bytes = payloads[r].bytes();
-    const absl::Status status =
-        r == 0 ? codec_->decode(bytes, scratch_) : codec_->decode_add(bytes, 1.0F, scratch_);
-    if (!status.ok()) {
-      return absl::Status(status.code(),
-                          absl::StrCat("payload from rank ", r, ": ", status.message()));
-    }
+absl::Status MeanExchange::decode_mean(const std::vector<collective::Payload>& payloads,
+                                       std::span<float> out) const {
+  std::vector<std::span<const uint8_t>> bytes;
+  for (const collective::Payload& payload : payloads) {
+    bytes.push_back(payload.bytes());
   }
-  return absl::OkStatus();
+  return codec_->decode_mean(bytes, out);
 }
 
 absl::Status check_finite(std::span<const float> values, const char* what, int rank, int64_t step) {

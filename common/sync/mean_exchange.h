@@ -42,8 +42,8 @@ class MeanExchange {
   // its own included, and summed in rank order in float32; with EF21 the sum changes the mean that
   // all ranks keep. With a shared index: SharedIndexMean. The others: ScheduledMean. All ranks get
   // the same. Errors: those of the communicator and the codec; then error feedback is rolled back,
-  // `out` is unchanged, and the round does not count. It may be called again, with the same v: what
-  // is owed already is not added twice.
+  // v is unchanged, `out`, where it is another vector, unspecified, and the round does not count.
+  // It may be called again, with the same v: what is owed already is not added twice.
   absl::Status mean(std::span<const float> v, std::span<float> out);
 
   // Digest of what all ranks hold after the round; rides in the frames of the next one.
@@ -68,8 +68,13 @@ class MeanExchange {
   absl::Status scheduled_mean(std::span<const float> v, std::span<float> out);
   absl::Status shared_index_mean(std::span<const float> v, std::span<float> out);
   void take_norms(const compress::FeedbackNorms& norms);
-  // The sum of the decoded payloads, in scratch_.
-  absl::Status add_decoded(const std::vector<collective::Payload>& payloads);
+  // The mean of what the payloads decode to.
+  absl::Status decode_mean(const std::vector<collective::Payload>& payloads,
+                           std::span<float> out) const;
+  // [d]
+  std::span<float> scratch();
+  // `out`, or memory of our own where that is v, which must outlast an error.
+  std::span<float> place_for_mean(std::span<const float> v, std::span<float> out);
 
   const core::Schedule schedule_;
   const int64_t elements_;

@@ -41,6 +41,81 @@ double error_ratio(const Codec& codec, std::span<const float> in) {
   return norm > 0 ? squared_norm(out) / norm : 0;
 }
 
+// With what error feedback adds to encode_sum() and decode_add(), every codec gives the same bytes.
+TEST(CodecTest, MeasuredSumsAndWhatIsTakenAwayHaveTheNormsOfTheirVectors) {
+  for (const core::CodecSpec& spec : every_spec()) {
+    for (const int64_t size : {1, 17, 4099, 65537}) {
+      SCOPED_TRACE(absl::StrCat(describe(spec), ", size ", size));
+      ASSERT_OK_AND_ASSIGN(const auto codec, make_codec(spec, rows_of_seven(size)));
+      const std::vector<float> v = gauss(3, size);
+      std::vector<float> plain = gauss(4, size);
+      std::vector<float> measured = plain;
+      std::vector<uint8_t> plain_bytes(static_cast<size_t>(codec->payload_bytes_max()));
+      std::vector<uint8_t> measured_bytes(plain_bytes.size());
+      EncodeState state;
+      ASSERT_OK_AND_ASSIGN(const size_t count,
+                           codec->encode_sum(v, 0.9F, plain, state, plain_bytes));
+      state = {};
+      EncodeSquares squares{.v = 7, .a = 7};
+      ASSERT_OK_AND_ASSIGN(
+          const size_t measured_count,
+          codec->encode_sum_measured(v, 0.9F, measured, state, measured_bytes, squares));
+      plain_bytes.resize(count);
+      measured_bytes.resize(measured_count);
+      EXPECT_EQ(measured_bytes, plain_bytes);
+      EXPECT_TRUE(measured == plain);
+      EXPECT_NEAR(squares.v / squared_norm(v), 1, 1e-12);
+      EXPECT_NEAR(squares.a / squared_norm(plain), 1, 1e-12);
+      ASSERT_OK(codec->decode_add(plain_bytes, -1.0F, plain));
+      ASSERT_OK_AND_ASSIGN(const double left, codec->take_away(plain_bytes, squares.a, measured));
+      EXPECT_TRUE(measured == plain);
+      EXPECT_NEAR(left, squared_norm(plain), 1e-12 * squares.a);
+    }
+  }
+}
+
+TEST(CodecTest, MeanIsTheOrderedSumOfWhatThePayloadsDecodeToOverP) {
+  for (const core::CodecSpec& spec : every_spec()) {
+    for (const size_t ranks : {1, 2, 3, 7}) {
+      constexpr int64_t kSize = 4099;
+      SCOPED_TRACE(absl::StrCat(describe(spec), ", ranks ", ranks));
+      ASSERT_OK_AND_ASSIGN(const auto codec, make_codec(spec, rows_of_seven(kSize)));
+      std::vector<std::vector<uint8_t>> payloads;
+      std::vector<std::span<const uint8_t>> views;
+      std::vector<float> expected(kSize);
+      for (size_t r = 0; r < ranks; ++r) {
+        ASSERT_OK_AND_ASSIGN(auto payload, codec->encode(gauss(20 + r, kSize)));
+        payloads.push_back(std::move(payload));
+        ASSERT_OK(codec->decode_add(payloads.back(), 1.0F, expected));
+      }
+      for (float& sum : expected) {
+        sum /= static_cast<float>(ranks);
+      }
+      views.assign(payloads.begin(), payloads.end());
+      std::vector<float> mean(kSize, 5.0F);
+      ASSERT_OK(codec->decode_mean(views, mean));
+      EXPECT_TRUE(mean == expected);
+      payloads.back().pop_back();
+      views.assign(payloads.begin(), payloads.end());
+      EXPECT_THAT(codec->decode_mean(views, mean),
+                  StatusIs(absl::StatusCode::kDataLoss,
+                           HasSubstr(absl::StrCat("payload from rank ", ranks - 1, ": "))));
+    }
+  }
+}
+
+TEST(CodecTest, TopKMeanOfABadPayloadWritesNothing) {
+  ASSERT_OK_AND_ASSIGN(const auto codec, make_codec(top_k(4, 0.01), flat(4099)));
+  ASSERT_OK_AND_ASSIGN(const auto good, codec->encode(gauss(20, 4099)));
+  std::vector<uint8_t> bad = good;
+  bad.push_back(0);
+  const std::vector<std::span<const uint8_t>> views = {good, bad};
+  std::vector<float> mean(4099, 5.0F);
+  EXPECT_THAT(codec->decode_mean(views, mean),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("payload from rank 1: ")));
+  EXPECT_TRUE(mean == std::vector<float>(4099, 5.0F));
+}
+
 TEST(CodecTest, PayloadHasTheSizeOfTheEquation) {
   for (const core::CodecSpec& spec : every_spec()) {
     for (const int64_t size : kSizes) {
