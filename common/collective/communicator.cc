@@ -96,9 +96,10 @@ absl::Status Communicator::all_reduce_mean(std::span<const float> v, std::span<f
 absl::Status Communicator::keep_alive(const OpTag& tag) {
   const FrameHeader header = channel_.next_header(FrameKind::kAlive, tag);
   for (int to = 0; to < world_size(); ++to) {
-    if (to != rank()) {
-      LACONIC_RETURN_IF_ERROR(channel_.send(to, header, {}));
+    if (to == rank()) {
+      continue;
     }
+    LACONIC_RETURN_IF_ERROR(channel_.send(to, header, {}));
   }
   return absl::OkStatus();
 }

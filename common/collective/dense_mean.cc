@@ -14,7 +14,7 @@ namespace {
 
 // A rank is at most L steps ahead of what it has received, and a peer as many behind what it has
 // sent; a step has two frames for each peer.
-static_assert(2 * (2 * kLagMax + 2) * (kFrameHeaderBytes + kFramePayloadBytesMax) <=
+static_assert(int64_t{2} * (2 * kLagMax + 2) * (kFrameHeaderBytes + kFramePayloadBytesMax) <=
               kQueueBytesMax);
 
 constexpr int64_t kTileElements = kFramePayloadBytesMax / static_cast<int64_t>(sizeof(float));
@@ -83,11 +83,12 @@ absl::Status DenseMean::send_result(int64_t tile) {
 absl::Status DenseMean::send_sums(int64_t tile) {
   for (int ahead = 1; ahead < channel_.world_size(); ++ahead) {
     const int to = (channel_.rank() + ahead) % channel_.world_size();
-    if (has(to, tile)) {
-      const Place place = place_of(to, tile);
-      LACONIC_RETURN_IF_ERROR(channel_.send(to, header_of(sums_, to, tile),
-                                            copy_of(v_.subspan(place.begin, place.count))));
+    if (!has(to, tile)) {
+      continue;
     }
+    const Place place = place_of(to, tile);
+    LACONIC_RETURN_IF_ERROR(channel_.send(to, header_of(sums_, to, tile),
+                                          copy_of(v_.subspan(place.begin, place.count))));
   }
   return absl::OkStatus();
 }

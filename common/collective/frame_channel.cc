@@ -145,11 +145,11 @@ absl::StatusOr<Frame> FrameChannel::receive_current(int from, const FrameHeader&
       ++stale_frames_;
       continue;
     }
-    if (frame.header.kind != FrameKind::kAlive) {
-      LACONIC_RETURN_IF_ERROR(check_place(frame.header, header));
+    const bool says_something = frame.header.kind != FrameKind::kAlive;
+    LACONIC_RETURN_IF_ERROR(check_place(frame.header, says_something ? header : alive));
+    if (says_something) {
       return frame;
     }
-    LACONIC_RETURN_IF_ERROR(check_place(frame.header, alive));
   }
   return absl::DeadlineExceededError(
       absl::StrCat("rank ", from, " sent ", kPassedOverMax, " frames that say nothing new"));

@@ -187,7 +187,7 @@ void GrpcTransport::abort(const absl::Status& reason) {
 
 std::shared_ptr<OutgoingStream> GrpcTransport::outgoing(int to_rank, int lane) const {
   absl::MutexLock lock(&mutex_);
-  const size_t index = static_cast<size_t>(to_rank * options_.lanes + lane);
+  const size_t index = static_cast<size_t>(int64_t{to_rank} * options_.lanes + lane);
   return index < outgoing_.size() ? outgoing_[index] : nullptr;
 }
 

@@ -10,7 +10,7 @@ namespace laconic::collective {
 namespace {
 
 constexpr int64_t kFrameBytesMax = kFrameHeaderBytes + kFramePayloadBytesMax;
-static_assert(kQueueBytesMax >= 2 * kLanesMax * kFrameBytesMax);
+static_assert(kQueueBytesMax >= int64_t{2} * kLanesMax * kFrameBytesMax);
 
 int64_t bytes_of(const absl::StatusOr<Frame>& frame) {
   return frame.ok() ? frame->bytes() : kFrameHeaderBytes;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <numeric>
 #include <utility>
 
 #include "common/collective/rank_order.h"
@@ -14,10 +15,8 @@ size_t at(int index) {
 }
 
 std::vector<int> range_of(int first, int count) {
-  std::vector<int> all;
-  for (int i = 0; i < count; ++i) {
-    all.push_back(first + i);
-  }
+  std::vector<int> all(at(count));
+  std::iota(all.begin(), all.end(), first);
   return all;
 }
 
@@ -220,7 +219,8 @@ StepList halving_schedule(int rank, int world_size, int parts_per_chunk) {
     }
     add_doubling(schedule, rank, core, tiles);
   } else {
-    schedule.steps.resize(at(1 + 2 * (std::bit_width(static_cast<unsigned>(core)) - 1)));
+    const auto halvings = static_cast<int>(std::bit_width(static_cast<unsigned>(core))) - 1;
+    schedule.steps.resize(at(1 + 2 * halvings));
   }
   schedule.steps.push_back(std::move(after));
   return schedule;
