@@ -17,6 +17,25 @@ constexpr int64_t kLowMax = 65'536;
 constexpr uint8_t kLong = 7;
 constexpr size_t kCodecsKept = 64;
 
+// One of every codec that has the stage, and bits of top-k.
+void add_entropy_stages(std::vector<core::CodecSpec>& specs) {
+  using core::CodecKind;
+  std::vector<core::CodecSpec> inner = {
+      compress::quantize_blocks(8, 64),
+      compress::quantize_rows(4),
+      {.kind = CodecKind::kExponential, .bits = 3},
+      {.kind = CodecKind::kNatural},
+      {.kind = CodecKind::kChunkedTopK, .bits = 4, .chunk = 64, .per_chunk = 16},
+      {.kind = CodecKind::kTopK, .bits = 3, .density = 0.5, .exponential = true}};
+  for (const int bits : {32, 8, 4, 2}) {
+    inner.push_back(compress::top_k(bits, bits == 4 ? 0.5 : 0.1));
+  }
+  for (core::CodecSpec& spec : inner) {
+    spec.entropy = true;
+    specs.push_back(spec);
+  }
+}
+
 // every_spec() and the kinds that it leaves out.
 std::vector<core::CodecSpec> all_specs() {
   using core::CodecKind;
@@ -34,6 +53,14 @@ std::vector<core::CodecSpec> all_specs() {
     specs.push_back({.kind = CodecKind::kQuantize, .bits = bits, .block = 64, .stochastic = true});
   }
   specs.push_back({.kind = CodecKind::kNatural});
+  for (const int bits : {4, 3, 2}) {
+    specs.push_back({.kind = CodecKind::kExponential, .bits = bits});
+    specs.push_back({.kind = CodecKind::kTopK, .bits = bits, .density = 0.1, .exponential = true});
+  }
+  for (const int factors : {1, 3}) {
+    specs.push_back({.kind = CodecKind::kLowRank, .factors = factors});
+  }
+  add_entropy_stages(specs);
   return specs;
 }
 

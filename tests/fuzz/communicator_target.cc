@@ -1,5 +1,5 @@
 // Input: byte 0, bits 0 and 1: whether the first and the second operation is all_reduce_mean (else
-// all_gather); byte 1: elements; then frames, each
+// all_gather, or with bit 2 a broadcast from rank 1); byte 1: elements; then frames, each
 //
 //   flags   1: from rank 2, else from rank 1    2: an edit follows    4: the checksum is wrong
 //           8: nothing follows on this lane   16: the payload is 32 times as long, of one byte
@@ -166,6 +166,13 @@ bool gather(Communicator& ranks) {
   return true;
 }
 
+bool broadcast(Communicator& ranks) {
+  const auto payload = ranks.broadcast(/*root=*/1, {}, kPayloadBytesMax, kTag);
+  check(!payload.ok() || static_cast<int64_t>(payload->size) <= kPayloadBytesMax + kWorld,
+        "three pieces are within the bound, rounded up");
+  return payload.ok();
+}
+
 bool reduce(Communicator& ranks, size_t elements) {
   std::vector<float> values(elements);
   for (size_t i = 0; i < elements; ++i) {
@@ -193,7 +200,9 @@ bool communicator(Bytes bytes) {
   Communicator ranks(transport, kGeneration, absl::ZeroDuration());
   bool accepted = false;
   for (const int bit : {1, 2}) {
-    const bool done = (operations & bit) != 0 ? reduce(ranks, elements) : gather(ranks);
+    const bool done = (operations & bit) != 0 ? reduce(ranks, elements)
+                      : (operations & 4) != 0 ? broadcast(ranks)
+                                              : gather(ranks);
     accepted = accepted || done;
     check(done || ranks.failed_rank() == 1 || ranks.failed_rank() == 2, "a peer is blamed");
     if (!done) {

@@ -157,6 +157,12 @@ void add_exchanges(const Corpus& corpus) {
   }
   corpus.add("communicator", "gather", gather);
   corpus.add("communicator", "reduce", reduce);
+  Seed broadcast = {6, 3};  // Then a reduction.
+  append_frame(broadcast, 1, 0, 0, {1, 2, 3});
+  append_frame(broadcast, 1, 0, 1, {4, 5, 6});
+  append_frame(broadcast, 2, 0, 0, {});
+  append_frame(broadcast, 2, 0, 1, {7, 8});
+  corpus.add("communicator", "broadcast", broadcast);
   // Three tiles of 32 times 32,768 bytes each; the header's total and tile come as edits.
   Seed tiles = {0, 0};
   for (const int from : {1, 2}) {
@@ -194,13 +200,20 @@ void add_jobs(const Corpus& corpus, const std::string& source) {
     std::string text;
     check(google::protobuf::TextFormat::PrintToString(*job, &text), "a job can be printed");
     // Relative paths became absolute ones; the seeds must not depend on where this source tree is.
-    absl::StrReplaceAll({{std::filesystem::absolute(source).lexically_normal().string(), "/data"}},
-                        &text);
+    absl::StrReplaceAll(
+        {{std::filesystem::absolute(source + "/examples").lexically_normal().parent_path().string(),
+          "/data"}},
+        &text);
     seed = {kTextProto};
     append(seed, text);
     corpus.add("job_file", absl::StrCat(name, "_text"), seed);
   }
-  Seed seed = {kYamlWithSet};
+  Seed seed = {kTextProto};
+  append(seed, std::string(R"(spec { exchange { dense {} schedule: SHARDED compressor {
+ shared_index { density: 0.01 value_bits: 8 agreement: SKETCH block: 64 } feedback: EF21
+ residual_bits: 16 } } })"));
+  corpus.add("job_file", "shared_index_text", seed);
+  seed = {kYamlWithSet};
   append(seed, "spec.train.steps=10\n" + without_comments(source + "/examples/bytes_gpt.yaml"));
   corpus.add("job_file", "set_steps", seed);
   seed = {kJson};
