@@ -67,6 +67,13 @@ Scales fit_log_levels(std::span<const float> group) {
 
 }  // namespace
 
+LaneSums& LaneSums::operator+=(const LaneSums& other) {
+  for (size_t lane = 0; lane < kLanes; ++lane) {
+    lanes_[lane] += other.lanes_[lane];
+  }
+  return *this;
+}
+
 double LaneSums::total() const {
   std::array<double, kLanes> lanes = lanes_;
   for (size_t half = kLanes / 2; half > 0; half /= 2) {

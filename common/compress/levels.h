@@ -17,6 +17,8 @@ class LaneSums {
  public:
   void add(int64_t i, double term) { lanes_[static_cast<size_t>(i) % kLanes] += term; }
   double total() const;
+  // Lane by lane.
+  LaneSums& operator+=(const LaneSums& other);
 
  private:
   static constexpr size_t kLanes = 16;

@@ -23,15 +23,18 @@ class WordWriter {
  public:
   explicit WordWriter(std::span<uint8_t> out) : out_(out) {}
 
-  // bits: 0..32; value < 2^bits.
+  // bits: 0..64; value < 2^bits.
   void put(uint64_t value, int bits) {
     word_ |= value << fill_;
-    fill_ += bits;
-    if (fill_ >= 64) {
-      flush();
-      fill_ -= 64;
-      word_ = value >> (bits - fill_);
+    const int total = fill_ + bits;
+    if (total < 64) {
+      fill_ = total;
+      return;
     }
+    flush();
+    // Two shifts, because 64 - fill_ can be 64.
+    word_ = (value >> 1) >> (63 - fill_);
+    fill_ = total - 64;
   }
 
   // Writes `size` bits that are zero but for those at one(0) < one(1) < ... < one(count - 1).
@@ -74,6 +77,27 @@ class WordWriter {
   int fill_ = 0;
 };
 
+// The low bits of all positions, a word at a time. Chunks begin at multiples of 65,536, so their
+// begin has none.
+void put_low_bits(std::span<const uint32_t> positions, int low_bits, WordWriter& out) {
+  if (low_bits == 0) {
+    return;
+  }
+  const uint64_t mask = (uint64_t{1} << low_bits) - 1;
+  const auto at_once = static_cast<size_t>(64 / low_bits);
+  for (size_t first = 0; first < positions.size(); first += at_once) {
+    const std::span<const uint32_t> some =
+        positions.subspan(first, std::min(at_once, positions.size() - first));
+    uint64_t word = 0;
+    int bits = 0;
+    for (const uint32_t position : some) {
+      word |= (position & mask) << bits;
+      bits += low_bits;
+    }
+    out.put(word, bits);
+  }
+}
+
 void encode_chunk(std::span<const uint32_t> positions, uint32_t begin, const ChunkCode& code,
                   WordWriter& out) {
   if (code.bitmap) {
@@ -81,16 +105,16 @@ void encode_chunk(std::span<const uint32_t> positions, uint32_t begin, const Chu
                  [&](size_t j) { return static_cast<int64_t>(positions[j] - begin); });
     return;
   }
-  const uint32_t mask = (1U << code.low_bits) - 1;
-  for (const uint32_t position : positions) {
-    out.put((position - begin) & mask, code.low_bits);
-  }
+  put_low_bits(positions, code.low_bits, out);
   out.put_ones(positions.size(), code.upper_bits, [&](size_t j) {
     return static_cast<int64_t>(((positions[j] - begin) >> code.low_bits) + j);
   });
 }
 
-// At least 57 bits from bit `at` on; zeros behind the end.
+// Bits that load_bits() gives for sure.
+constexpr int64_t kLoadBits = 56;
+
+// At least kLoadBits + 1 bits from bit `at` on; zeros behind the end.
 uint64_t load_bits(std::span<const uint8_t> bytes, int64_t at) {
   const auto offset = static_cast<size_t>(at / 8);
   uint64_t word = 0;
@@ -106,10 +130,9 @@ uint64_t load_bits(std::span<const uint8_t> bytes, int64_t at) {
 // Returns false if there are more or fewer than `count`.
 template <typename Take>
 bool read_ones(std::span<const uint8_t> bytes, int64_t at, int64_t size, size_t count, Take take) {
-  constexpr int64_t kStep = 56;  // load_bits() gives no more for sure.
   size_t found = 0;
-  for (int64_t where = 0; where < size; where += kStep) {
-    const int64_t bits = std::min(kStep, size - where);
+  for (int64_t where = 0; where < size; where += kLoadBits) {
+    const int64_t bits = std::min(kLoadBits, size - where);
     uint64_t word = load_bits(bytes, at + where) & ((uint64_t{1} << bits) - 1);
     if (static_cast<size_t>(std::popcount(word)) > count - found) {
       return false;
@@ -119,6 +142,25 @@ bool read_ones(std::span<const uint8_t> bytes, int64_t at, int64_t size, size_t 
     }
   }
   return found == count;
+}
+
+// `low` bits of every position from bit `at` on, as many to a load as it has.
+void read_low_bits(std::span<const uint8_t> bytes, int64_t at, int low,
+                   std::span<uint32_t> positions) {
+  if (low == 0) {
+    std::fill(positions.begin(), positions.end(), 0);
+    return;
+  }
+  const uint64_t mask = (uint64_t{1} << low) - 1;
+  const auto at_once = static_cast<size_t>(kLoadBits / low);
+  for (size_t first = 0; first < positions.size(); first += at_once) {
+    uint64_t word = load_bits(bytes, at + static_cast<int64_t>(first) * low);
+    for (uint32_t& position :
+         positions.subspan(first, std::min(at_once, positions.size() - first))) {
+      position = static_cast<uint32_t>(word & mask);
+      word >>= low;
+    }
+  }
 }
 
 // Decodes the chunk of `size` elements from bit `at` on to positions that count from `begin`.
@@ -132,15 +174,13 @@ bool decode_chunk(std::span<const uint8_t> bytes, int64_t at, const ChunkCode& c
     });
   }
   const int low = code.low_bits;
-  const uint64_t mask = (uint64_t{1} << low) - 1;
+  read_low_bits(bytes, at, low, positions);
   const int64_t upper = at + static_cast<int64_t>(positions.size()) * low;
   int64_t previous = -1;
   bool valid = true;
   const bool counted =
       read_ones(bytes, upper, code.upper_bits, positions.size(), [&](size_t j, int64_t where) {
-        const auto rank = static_cast<int64_t>(j);
-        const uint64_t low_part = load_bits(bytes, at + rank * low) & mask;
-        const int64_t position = ((where - rank) << low) | static_cast<int64_t>(low_part);
+        const int64_t position = ((where - static_cast<int64_t>(j)) << low) | int64_t{out[j]};
         valid = valid && position > previous;
         previous = position;
         out[j] = begin + static_cast<uint32_t>(position);

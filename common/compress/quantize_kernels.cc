@@ -171,11 +171,15 @@ bool decode_floats(const DecodeRun& run, CodeSource& source) {
 }
 
 double scalar_squared_norm(const float* values, int64_t count) {
-  LaneSums sums;
+  std::array<LaneSums, 4> sums;  // of the 16 values at 64 j, 64 j + 16, 64 j + 32, 64 j + 48
   for (int64_t i = 0; i < count; ++i) {
-    sums.add(i, static_cast<double>(values[i]) * static_cast<double>(values[i]));
+    sums[static_cast<size_t>(i / 16 % 4)].add(
+        i, static_cast<double>(values[i]) * static_cast<double>(values[i]));
   }
-  return sums.total();
+  sums[0] += sums[2];
+  sums[1] += sums[3];
+  sums[0] += sums[1];
+  return sums[0].total();
 }
 
 void scalar_ordered_mean(const uint8_t* const* terms, int64_t ranks, uint8_t* out, int64_t count) {

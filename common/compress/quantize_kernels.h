@@ -64,7 +64,8 @@ struct QuantizeKernels {
   CodeKernels log4;
   CodeKernels two_levels;
   CodeKernels sign;
-  // |values|^2; lanes as in the sums of the codes.
+  // |values|^2: four sums with lanes as in those of the codes take 16 values each in turn; the
+  // third is added to the first, the fourth to the second, the second to the first.
   double (*squared_norm)(const float* values, int64_t count) = nullptr;
   // As ordered_mean() says; terms: `ranks` times [count] f32 at any alignment, out: likewise.
   void (*ordered_mean)(const uint8_t* const* terms, int64_t ranks, uint8_t* out,

@@ -129,6 +129,11 @@ struct Avx2 {
       sums.part[i] = _mm256_add_pd(sums.part[i], _mm256_mul_pd(wide.part[i], wide.part[i]));
     }
   }
+  static void add_to(Sums& sums, const Sums& other) {
+    for (int i = 0; i < 4; ++i) {
+      sums.part[i] = _mm256_add_pd(sums.part[i], other.part[i]);
+    }
+  }
   static int64_t accumulate_above(Sums& sums, Floats magnitude, Floats limit) {
     const Floats above = above_lanes(magnitude, limit);
     accumulate(

@@ -167,17 +167,35 @@ bool decode_float32(const DecodeRun& run, CodeSource& source) {
   return V::largest(largest) < kInfinityBits;
 }
 
+// Four sums, because each waits for its last addition.
 template <class V>
 double squared_norm_of(const float* values, int64_t count) {
-  auto sums = V::zero_sums();
+  auto first = V::zero_sums();
+  auto second = V::zero_sums();
+  auto third = V::zero_sums();
+  auto fourth = V::zero_sums();
   int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    V::accumulate_squares(sums, V::load(values + i));
+  for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
+    V::accumulate_squares(first, V::load(values + i));
+    V::accumulate_squares(second, V::load(values + i + kLanes));
+    V::accumulate_squares(third, V::load(values + i + 2 * kLanes));
+    V::accumulate_squares(fourth, V::load(values + i + 3 * kLanes));
   }
-  if (i < count) {
-    V::accumulate_squares(sums, V::load_part(values + i, count - i));
-  }
-  return V::total(sums);
+  const int64_t left = count - i;
+  const auto take_rest = [&](typename V::Sums& sums, int64_t skipped) {
+    const int64_t rest = left - skipped < kLanes ? left - skipped : kLanes;
+    if (rest > 0) {
+      V::accumulate_squares(sums, V::load_part(values + i + skipped, rest));
+    }
+  };
+  take_rest(first, 0);
+  take_rest(second, kLanes);
+  take_rest(third, 2 * kLanes);
+  take_rest(fourth, 3 * kLanes);
+  V::add_to(first, third);
+  V::add_to(second, fourth);
+  V::add_to(first, second);
+  return V::total(first);
 }
 
 template <class V>

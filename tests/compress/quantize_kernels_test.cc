@@ -440,7 +440,7 @@ TEST_P(VectorSetTest, RefusesLogScalesOutOfRange) {
 }
 
 TEST_P(VectorSetTest, SumsSquaresToTheScalarBits) {
-  for (const int64_t length : {0, 1, 15, 16, 17, 1000, 4097}) {
+  for (const int64_t length : {0, 1, 15, 16, 17, 31, 47, 48, 49, 63, 64, 65, 1000, 4097}) {
     const Floats values = gauss(10, length);
     use_scalar();
     const double expected = squared_norm(values);
