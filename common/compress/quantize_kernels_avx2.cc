@@ -140,6 +140,23 @@ struct Avx2 {
         sums, {_mm256_and_ps(above.low, magnitude.low), _mm256_and_ps(above.high, magnitude.high)});
     return __builtin_popcount(bits_of_lanes(above.low, above.high));
   }
+  static __m256d broadcast_double(double x) { return _mm256_set1_pd(x); }
+  static void store_doubles(double* to, Floats x) {
+    const Sums wide = doubles(x);
+    for (int i = 0; i < 4; ++i) {
+      _mm256_store_pd(to + 4 * i, wide.part[i]);
+    }
+  }
+  static int64_t accumulate_above(Sums& sums, const double* from, __m256d limit) {
+    int64_t count = 0;
+    for (int i = 0; i < 4; ++i) {
+      const __m256d x = _mm256_load_pd(from + 4 * i);
+      const __m256d above = _mm256_cmp_pd(x, limit, _CMP_GT_OQ);
+      sums.part[i] = _mm256_add_pd(sums.part[i], _mm256_and_pd(above, x));
+      count += __builtin_popcount(static_cast<unsigned>(_mm256_movemask_pd(above)));
+    }
+    return count;
+  }
   static Floats quotient(const Sums& sums, double divisor) {
     const __m256d all = _mm256_set1_pd(divisor);
     __m128 part[4];

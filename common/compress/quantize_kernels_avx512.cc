@@ -78,6 +78,22 @@ struct Avx512 {
     accumulate(sums, _mm512_maskz_mov_ps(above, magnitude));
     return __builtin_popcount(above);
   }
+  static __m512d broadcast_double(double x) { return _mm512_set1_pd(x); }
+  static void store_doubles(double* to, Floats x) {
+    _mm512_store_pd(to, doubles_low(x));
+    _mm512_store_pd(to + 8, doubles_high(x));
+  }
+  // The same of 16 doubles.
+  static int64_t accumulate_above(Sums& sums, const double* from, __m512d limit) {
+    const __m512d low = _mm512_load_pd(from);
+    const __m512d high = _mm512_load_pd(from + 8);
+    const __mmask8 low_above = _mm512_cmp_pd_mask(low, limit, _CMP_GT_OQ);
+    const __mmask8 high_above = _mm512_cmp_pd_mask(high, limit, _CMP_GT_OQ);
+    sums.low = _mm512_mask_add_pd(sums.low, low_above, sums.low, low);
+    sums.high = _mm512_mask_add_pd(sums.high, high_above, sums.high, high);
+    return __builtin_popcount(static_cast<unsigned>(low_above) | static_cast<unsigned>(high_above)
+                                                                     << 8);
+  }
   // To nearest, in one rounding after that of the division.
   static Floats quotient(const Sums& sums, double divisor) {
     const __m512d all = _mm512_set1_pd(divisor);

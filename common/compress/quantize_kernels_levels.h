@@ -78,20 +78,31 @@ bool decode_sign(const DecodeRun& run, CodeSource& source) {
 
 // ---- Two levels: 2 bits -----------------------------------------------------------------------
 
+// magnitudes: nullptr, or memory for them with zeros up to a multiple of kLanes behind.
 template <class V, bool kSum>
 [[gnu::always_inline]] inline double sum_of_magnitudes(const EncodeRun& run, int64_t begin,
-                                                       int64_t length) {
-  const int64_t end = begin + length;
+                                                       int64_t length, double* magnitudes) {
   auto sums = V::zero_sums();
-  int64_t i = begin;
-  for (; i + kLanes <= end; i += kLanes) {
-    V::accumulate(sums, V::magnitude(take<V, kSum>(run, i)));
+  int64_t i = 0;
+  for (; i + kLanes <= length; i += kLanes) {
+    const auto x = V::magnitude(take<V, kSum>(run, begin + i));
+    V::accumulate(sums, x);
+    if (magnitudes != nullptr) {
+      V::store_doubles(magnitudes + i, x);
+    }
   }
-  if (i < end) {
-    V::accumulate(sums, V::magnitude(take_part<V, kSum>(run, i, end - i)));
+  if (i < length) {
+    const auto x = V::magnitude(take_part<V, kSum>(run, begin + i, length - i));
+    V::accumulate(sums, x);
+    if (magnitudes != nullptr) {
+      V::store_doubles(magnitudes + i, x);
+    }
   }
   return V::total(sums);
 }
+
+// Magnitudes of a tile in double: 16 KiB.
+inline constexpr int64_t kFitValues = 2048;
 
 // One Lloyd step of fit_two_levels() in levels.cc is a pass over the group and a division that the
 // next pass waits for, so all groups of a tile take it together.
@@ -101,6 +112,16 @@ struct TwoLevelFit {
   double high = 0;
   double threshold = 0;
 };
+
+// high_sum, above: of the magnitudes above the threshold.
+static inline void refit(double high_sum, int64_t above, int64_t length, TwoLevelFit& fit) {
+  if (above > 0 && above < length) {
+    fit.high = high_sum / static_cast<double>(above);
+    const double low = (fit.total - high_sum) / static_cast<double>(length - above);
+    fit.low = low < fit.high ? low : fit.high;
+    fit.threshold = (fit.low + fit.high) / 2;
+  }
+}
 
 template <class V>
 [[gnu::always_inline]] inline void lloyd_step(const float* values, int64_t length,
@@ -115,13 +136,20 @@ template <class V>
   if (i < length) {
     above += V::accumulate_above(sums, V::magnitude(V::load_part(values + i, length - i)), limit);
   }
-  if (above > 0 && above < length) {
-    const double high_sum = V::total(sums);
-    fit.high = high_sum / static_cast<double>(above);
-    const double low = (fit.total - high_sum) / static_cast<double>(length - above);
-    fit.low = low < fit.high ? low : fit.high;
-    fit.threshold = (fit.low + fit.high) / 2;
+  refit(V::total(sums), above, length, fit);
+}
+
+// The same from magnitudes as sum_of_magnitudes() leaves them: four steps need not convert again.
+template <class V>
+[[gnu::always_inline]] inline void lloyd_step_of_doubles(const double* magnitudes, int64_t length,
+                                                         TwoLevelFit& fit) {
+  const auto limit = V::broadcast_double(fit.threshold);
+  auto sums = V::zero_sums();
+  int64_t above = 0;
+  for (int64_t i = 0; i < length; i += kLanes) {
+    above += V::accumulate_above(sums, magnitudes + i, limit);
   }
+  refit(V::total(sums), above, length, fit);
 }
 
 template <class V, bool kSum>
@@ -149,25 +177,45 @@ template <class V, bool kSum>
   }
 }
 
+// Fits the groups of one tile. magnitudes: room for `stride` of each group, or stride 0.
+template <class V, bool kSum>
+[[gnu::always_inline]] inline bool fit_tile(const EncodeRun& run, const Tile& tile,
+                                            double* magnitudes, int64_t stride, TwoLevelFit* fits) {
+  for (int64_t g = 0; g < tile.count; ++g) {
+    const double total = sum_of_magnitudes<V, kSum>(run, (tile.first + g) * run.length, run.length,
+                                                    stride > 0 ? magnitudes + g * stride : nullptr);
+    if (!(total <= kDoubleMax)) {
+      return false;
+    }
+    const double mean = total / static_cast<double>(run.length);
+    fits[g] = {.total = total, .low = mean, .high = mean, .threshold = 1.23 * mean};
+  }
+  for (int step = 0; step <= 3; ++step) {
+    for (int64_t g = 0; g < tile.count; ++g) {
+      if (stride > 0) {
+        lloyd_step_of_doubles<V>(magnitudes + g * stride, run.length, fits[g]);
+      } else {
+        lloyd_step<V>(run.values + (tile.first + g) * run.length, run.length, fits[g]);
+      }
+    }
+  }
+  return true;
+}
+
 template <class V, bool kSum>
 bool encode_two_levels(const EncodeRun& run, CodeSink& sink) {
   TwoLevelFit fits[kTileFits];
+  alignas(64) double magnitudes[kFitValues];
   CodeSink codes = sink;
-  const int64_t tile_groups = groups_per_tile(run.length, kTileFits);
+  const int64_t padded = (run.length + kLanes - 1) / kLanes * kLanes;
+  const int64_t stride = padded <= kFitValues ? padded : 0;
+  const int64_t fitting = stride > 0 ? kFitValues / stride : 1;
+  const int64_t tile_groups =
+      groups_per_tile(run.length, fitting < kTileFits ? fitting : kTileFits);
   for (int64_t first = 0; first < run.groups; first += tile_groups) {
     const Tile tile = tile_at(run, first, tile_groups);
-    for (int64_t g = 0; g < tile.count; ++g) {
-      const double total = sum_of_magnitudes<V, kSum>(run, (first + g) * run.length, run.length);
-      if (!(total <= kDoubleMax)) {
-        return false;
-      }
-      const double mean = total / static_cast<double>(run.length);
-      fits[g] = {.total = total, .low = mean, .high = mean, .threshold = 1.23 * mean};
-    }
-    for (int step = 0; step <= 3; ++step) {
-      for (int64_t g = 0; g < tile.count; ++g) {
-        lloyd_step<V>(run.values + (first + g) * run.length, run.length, fits[g]);
-      }
+    if (!fit_tile<V, kSum>(run, tile, magnitudes, stride, fits)) {
+      return false;
     }
     for (int64_t g = 0; g < tile.count; ++g) {
       const uint32_t low = nearest_scale(fits[g].low);
