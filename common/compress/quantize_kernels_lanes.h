@@ -139,6 +139,7 @@ template <bool kSum>
 [[gnu::always_inline]] inline void fetch_ahead(const EncodeRun& run, int64_t i, int64_t ahead) {
   // Numbers, because a pointer behind the array must not even be formed; fetching there is
   // harmless.
+  // NOLINTBEGIN(performance-no-int-to-ptr): for that reason.
   const auto place = static_cast<uintptr_t>(4 * i + ahead);
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(run.values) + place),
                      kSum ? 1 : 0);
@@ -146,6 +147,7 @@ template <bool kSum>
     __builtin_prefetch(
         reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(run.addend) + place));
   }
+  // NOLINTEND(performance-no-int-to-ptr)
 }
 
 }  // namespace laconic::compress

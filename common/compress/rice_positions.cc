@@ -80,6 +80,14 @@ absl::Status take_bitmap(core::BitReader& reader, int64_t begin, int64_t chunk_e
   return absl::OkStatus();
 }
 
+absl::Status take_chunk(core::BitReader& reader, int64_t begin, int64_t chunk_elements,
+                        int64_t kept, std::vector<uint32_t>& positions) {
+  if (core::chunk_code(chunk_elements, kept).bitmap) {
+    return take_bitmap(reader, begin, chunk_elements, kept, positions);
+  }
+  return kept > 0 ? take_gaps(reader, begin, chunk_elements, kept, positions) : absl::OkStatus();
+}
+
 }  // namespace
 
 int rice_low_bits(int64_t chunk_elements, int64_t kept) {
@@ -129,11 +137,7 @@ absl::StatusOr<RicePositions> decode_rice_positions(std::span<const uint8_t> pay
     if (kept > reader.bits_left()) {  // Each takes a bit at least: nothing grows without bytes.
       return absl::DataLossError("payload: the positions end too early");
     }
-    if (core::chunk_code(chunk_elements, kept).bitmap) {
-      LACONIC_RETURN_IF_ERROR(take_bitmap(reader, begin, chunk_elements, kept, found.positions));
-    } else if (kept > 0) {
-      LACONIC_RETURN_IF_ERROR(take_gaps(reader, begin, chunk_elements, kept, found.positions));
-    }
+    LACONIC_RETURN_IF_ERROR(take_chunk(reader, begin, chunk_elements, kept, found.positions));
   }
   const int64_t rest = (8 - reader.position() % 8) % 8;
   if (reader.overrun() || reader.get(static_cast<int>(rest)) != 0) {

@@ -20,6 +20,7 @@ struct Lanes {
 inline void prefetch(const float* from) {
   constexpr uintptr_t kAheadBytes = 4096;
   const uintptr_t at = reinterpret_cast<uintptr_t>(from) + kAheadBytes;
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): a pointer may not point that far behind the array.
   _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T0);
 }
 

@@ -94,7 +94,7 @@ ValueCoder::ValueCoder(ValueCode code, std::vector<GroupRun> groups)
 }
 
 size_t ValueCoder::scale_bytes() const {
-  return static_cast<size_t>(2 * core::scales_per_group(code_) * group_count_);
+  return static_cast<size_t>(int64_t{2} * core::scales_per_group(code_) * group_count_);
 }
 
 bool ValueCoder::encode(std::span<const float> in, std::span<uint8_t> out) const {
@@ -144,10 +144,10 @@ bool ValueCoder::encode_runs(const Job& job, std::span<uint8_t> out) const {
         return false;
       }
       run.values += values;
+      if (job.add && job.squares != nullptr) {
+        job.squares->a += squared_norm({run.sum, static_cast<size_t>(values)});
+      }
       if (job.add) {
-        if (job.squares != nullptr) {
-          job.squares->a += squared_norm({run.sum, static_cast<size_t>(values)});
-        }
         run.addend += values;
         run.sum += values;
       }
