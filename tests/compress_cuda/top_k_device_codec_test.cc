@@ -210,7 +210,7 @@ TEST_P(TopKDeviceCodecTest, VectorsOfZerosAndOfOneLargeLayerAreEncoded) {
 }
 
 TEST_P(TopKDeviceCodecTest, LargeVectorsMakeTheBytesOfTheScalarCode) {
-  const int64_t elements = test_machine_is_fast() ? (int64_t{1} << 26) + 12345 : 3 * kTwoChunks;
+  const int64_t elements = test_machine_is_fast() ? (int64_t{1} << 26) + 12345 : 2 * kTwoChunks;
   for (const int bits : {4, 2}) {
     make(bits, 0.01, elements);
     Floats v = gauss(9, elements);

@@ -5,9 +5,10 @@
 // Found: a barrier, ballot or shuffle that some threads do not reach, or reach at another place of
 // the source; under AddressSanitizer any access outside an array; and, because whole warps run
 // ahead of one another in three different orders, most accesses that miss a barrier between warps,
-// and between lanes in the same way. Shared memory starts as 0xA5 bytes. Not shown: anything of the
-// memory model (a fiber sees all that ran before it), of vector loads that are not aligned (but
-// UBSan sees those), of time or of register use.
+// and between lanes in the same way. Shared memory starts as 0xA5 bytes.
+//
+// Not shown: anything of the memory model (a fiber sees all that ran before it, so a ballot or a
+// shuffle orders memory here and does not on a GPU), of time or of register use.
 #pragma once
 
 #include <cstddef>

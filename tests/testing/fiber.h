@@ -10,6 +10,7 @@
 namespace laconic::testing {
 
 // Used by one thread. A fiber that is destroyed before it has finished leaves what is on its stack.
+// AddressSanitizer says once that it may not understand swapcontext(); it is told of every switch.
 class Fiber {
  public:
   Fiber();
