@@ -100,6 +100,23 @@ void round_to_float(const std::vector<double>& in, double most, std::span<float>
   }
 }
 
+// Writes P Q^T row by row, P and Q of `factors` columns; the end of what it wrote.
+float* put_product(std::span<const float> p_rows, std::span<const float> q_rows, size_t factors,
+                   float* to) {
+  const float* const p_end = p_rows.data() + p_rows.size();
+  const float* const q_end = q_rows.data() + q_rows.size();
+  for (const float* p = p_rows.data(); p < p_end; p += factors) {
+    for (const float* q = q_rows.data(); q < q_end; q += factors) {
+      float sum = p[0] * q[0];
+      for (size_t c = 1; c < factors; ++c) {
+        sum += p[c] * q[c];
+      }
+      *to++ = sum;
+    }
+  }
+  return to;
+}
+
 }  // namespace
 
 LowRankCodec::LowRankCodec(const core::CodecSpec& spec, const core::Layout& layout)
@@ -174,18 +191,9 @@ absl::Status LowRankCodec::decode(std::span<const uint8_t> payload, std::span<fl
       to += size;
       continue;
     }
-    const float* p = in;
-    const float* p_end = p + static_cast<size_t>(tensor.rows) * factors_;
+    const float* p_end = in + static_cast<size_t>(tensor.rows) * factors_;
     const float* q_end = p_end + static_cast<size_t>(tensor.columns) * factors_;
-    for (; p < p_end; p += factors_) {
-      for (const float* q = p_end; q < q_end; q += factors_) {
-        float sum = p[0] * q[0];
-        for (size_t c = 1; c < factors_; ++c) {
-          sum += p[c] * q[c];
-        }
-        *to++ = sum;
-      }
-    }
+    to = put_product({in, p_end}, {p_end, q_end}, factors_, to);
     in = q_end;
   }
   // An infinity or a NaN in P or Q makes a whole row or column such.
