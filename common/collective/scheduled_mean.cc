@@ -20,7 +20,7 @@ static_assert(core::kPartBytesMax <= kFramePayloadBytesMax);
 // they must stay within the queue on both sides, or two ranks could wait for room at each other.
 constexpr size_t kMessagesAhead = 8;
 constexpr int64_t kMessagesWaitingMax =
-    2 * (2 * kLagMax + 2) + static_cast<int64_t>(kMessagesAhead);
+    int64_t{2} * (2 * kLagMax + 2) + static_cast<int64_t>(kMessagesAhead);
 static_assert(kMessagesWaitingMax * (kFrameHeaderBytes + kFramePayloadBytesMax) <= kQueueBytesMax);
 
 size_t at(int index) {
@@ -161,7 +161,7 @@ absl::Status ScheduledMean::run(Communicator& communicator, std::span<const floa
   v_ = v;
   squares_ = 0;
   channel_ = &communicator.channel();
-  const absl::Status status = run_steps(tag);
+  absl::Status status = run_steps(tag);
   if (status.ok() && !meets_all_of_v_) {
     squares_ = compress::squared_norm(v);
   }
@@ -196,7 +196,9 @@ absl::Status ScheduledMean::run_step(const Step& step) {
   size_t sent = 0;
   for (size_t received = 0; received < step.receives.size(); ++received) {
     for (; sent < std::min(step.sends.size(), received + ahead); ++sent) {
-      LACONIC_RETURN_IF_ERROR(send(step.sends[sent]));
+      if (absl::Status status = send(step.sends[sent]); !status.ok()) {
+        return status;
+      }
     }
     LACONIC_RETURN_IF_ERROR(receive(step.receives[received]));
   }
@@ -333,7 +335,9 @@ absl::Status ScheduledMean::add(int part) {
   };
   for (const Received& term : state.received) {
     if (!own_added && rank_ < term.origin) {
-      LACONIC_RETURN_IF_ERROR(add_own());
+      if (absl::Status status = add_own(); !status.ok()) {
+        return status;
+      }
     }
     if (absl::Status status = add_term(part, term, first, sum); !status.ok()) {
       return channel_->blame(term.origin, std::move(status));

@@ -9,6 +9,7 @@ namespace {
 
 std::vector<int> owners_of(const std::vector<core::Part>& parts) {
   std::vector<int> owners;
+  owners.reserve(parts.size());
   for (const core::Part& part : parts) {
     owners.push_back(part.owner);
   }

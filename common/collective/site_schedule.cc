@@ -163,6 +163,11 @@ void add_site_results(std::vector<Step>& steps, const SitePlan& plan,
     message.peer = plan.mate(mate);
     messages.push_back(message);
   };
+  const auto receive = [&](size_t step, size_t number, int mate) {
+    if (number < due(mate, step).size()) {
+      add(steps[step + 1].receives, due(mate, step)[number], mate);
+    }
+  };
   size_t count = steps.size();
   for (const auto& of_index : results) {
     count = std::max(count, of_index.size() + 1);
@@ -180,9 +185,7 @@ void add_site_results(std::vector<Step>& steps, const SitePlan& plan,
     }
     for (size_t i = 0; i < most; ++i) {
       for (const int mate : plan.mates_in_order()) {
-        if (i < due(mate, s).size()) {
-          add(steps[s + 1].receives, due(mate, s)[i], mate);
-        }
+        receive(s, i, mate);
       }
     }
   }
@@ -197,6 +200,7 @@ StepList hierarchical_schedule(int rank, const Sites& sites, std::span<const int
   StepList schedule{.parts = static_cast<int>(owners.size()),
                     .steps = site_sums(plan, sites.ranks_per_site, tiles)};
   std::vector<std::vector<std::vector<Message>>> results;
+  results.reserve(at(sites.ranks_per_site));
   for (int index = 0; index < sites.ranks_per_site; ++index) {
     results.push_back(results_of(plan, index, tiles, between));
   }

@@ -47,9 +47,10 @@ absl::StatusOr<Payload> Star::broadcast(const Payload& payload, int64_t payload_
   }
   LACONIC_RETURN_IF_ERROR(check_own("broadcast", payload, payload_bytes_max));
   for (int to = 0; to < world_size(); ++to) {
-    if (to != anchor_) {
-      LACONIC_RETURN_IF_ERROR(send(to, header, payload));
+    if (to == anchor_) {
+      continue;
     }
+    LACONIC_RETURN_IF_ERROR(send(to, header, payload));
   }
   return payload;
 }
