@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """clang-tidy for one source file, skipped when it passed before with the same input.
 
-  .ci/tidy_file.py BUILD_DIR CACHE_DIR FILE
+  .ci/tidy_file.py BUILD_DIR CACHE_DIR FILE [CHECKS]
 
-BUILD_DIR holds compile_commands.json. A file that passes leaves an empty stamp in CACHE_DIR, named
+BUILD_DIR holds compile_commands.json. CHECKS, as in clang-tidy's --checks, is added to those of
+.clang-tidy. A file that passes leaves an empty stamp in CACHE_DIR, named
 by a hash of everything the verdict depends on; failures leave none. Prints the CPU seconds of each
 file that is not skipped. Exits with 1 when clang-tidy complains, with 2 when it cannot run.
 """
@@ -46,7 +47,7 @@ def own_texts(preprocessed):
     return [path.read_bytes() for path in paths if path.is_relative_to(ROOT) and path.is_file()]
 
 
-def cache_key(build_dir, source):
+def cache_key(build_dir, source, options):
     command, directory = compile_command(build_dir, source)
     output = command.index("-o")
     preprocess = command[:output] + command[output + 2:]
@@ -55,7 +56,7 @@ def cache_key(build_dir, source):
     preprocessed = run(preprocess + ["-E", "-dD"], directory)
     parts = [run(["clang-tidy", "--version"], directory),
              # With the settings of every parent directory.
-             run(["clang-tidy", "-p", build_dir, "--dump-config", source], directory),
+             run(["clang-tidy", "-p", build_dir, *options, "--dump-config", source], directory),
              shlex.join(command).encode(), preprocessed, *own_texts(preprocessed)]
     digest = hashlib.sha256()
     for part in parts:
@@ -66,14 +67,15 @@ def cache_key(build_dir, source):
 
 
 def main():
-    build_dir, cache_dir, source = (pathlib.Path(word).resolve() for word in sys.argv[1:])
-    stamp = cache_dir / cache_key(build_dir, source)
+    build_dir, cache_dir, source = (pathlib.Path(word).resolve() for word in sys.argv[1:4])
+    options = [f"--checks={checks}" for checks in sys.argv[4:]]
+    stamp = cache_dir / cache_key(build_dir, source, options)
     if stamp.exists():
         stamp.touch()  # Old ones are deleted by age.
         return 0
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(["clang-tidy", "--quiet", "-p", build_dir, source], check=False,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(["clang-tidy", "--quiet", "-p", build_dir, *options, source],
+                          check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     verdict = "passed" if done.returncode == 0 else "FAILED"

@@ -44,9 +44,10 @@ class TidyFileTest(unittest.TestCase):
             "directory": str(self.tree), "file": str(self.tree / "a.cc"),
             "command": f"{compiler} -o a.o -c {self.tree}/a.cc"}]))
 
-    def tidy(self, name="a.cc"):
+    def tidy(self, name="a.cc", *checks):
         done = subprocess.run([self.tree / ".ci" / SCRIPT.name, self.tree, self.cache,
-                               self.tree / name], capture_output=True, text=True, check=False)
+                               self.tree / name, *checks],
+                              capture_output=True, text=True, check=False)
         return done.returncode, done.stdout + done.stderr
 
     def check_passes(self):
@@ -97,6 +98,12 @@ class TidyFileTest(unittest.TestCase):
         self.check_passes()
         self.write(".clang-tidy", SETTINGS.replace("nullptr", "override"))
         self.check_passes()
+
+    def test_checks_of_the_command_line_count(self):
+        self.write("a.cc", BAD)
+        self.assertEqual(self.tidy("a.cc", "-modernize-*,modernize-use-override")[0], 0)
+        self.assertEqual(self.tidy("a.cc", "-modernize-*,modernize-use-override"), (0, ""))
+        self.check_fails()
 
     def test_another_compile_command_counts(self):
         self.check_passes()
