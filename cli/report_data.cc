@@ -31,6 +31,8 @@ ReportRank rank_of(const v1::Rank& rank) {
           .samples = rank.hello().samples(),
           .sent_bytes = bytes.sent(),
           .received_bytes = bytes.received(),
+          .sent_between_sites = bytes.sent_between_sites(),
+          .received_between_sites = bytes.received_between_sites(),
           .train_loss = done ? rank.finished().train_loss() : rank.progress().train_loss(),
           .phases = phases_of(done ? rank.finished().phases() : rank.progress().phases()),
           .digest = done ? absl::StrFormat("%016x", rank.finished().digest()) : ""};
@@ -133,12 +135,15 @@ ReportData report_data(const v1::Job& job) {
   data.name = job.job().metadata().name();
   data.created = format_time(job.create_time());
   data.steps_wanted = job.job().spec().train().steps();
+  data.ranks_per_site = job.job().spec().exchange().ranks_per_site();
   data.inner_steps = std::max<int64_t>(1, wire::exchange_spec(job.job()).inner_steps);
   data.world_size = job.ranks_size() > 0 ? job.ranks_size() : ranks_wanted(job.job());
   for (const v1::Rank& rank : job.ranks()) {
     data.ranks.push_back(rank_of(rank));
     data.parameters = std::max(data.parameters, rank.hello().parameters());
     data.sent_bytes_max = std::max(data.sent_bytes_max, data.ranks.back().sent_bytes);
+    data.sent_between_sites_max =
+        std::max(data.sent_between_sites_max, data.ranks.back().sent_between_sites);
   }
   for (const v1::HistoryPoint& point : job.history()) {
     data.history.push_back(point_of(point));

@@ -36,6 +36,8 @@ struct ReportRank {
   int64_t samples = 0;
   int64_t sent_bytes = 0;
   int64_t received_bytes = 0;
+  int64_t sent_between_sites = 0;      // part of sent_bytes
+  int64_t received_between_sites = 0;  // part of received_bytes
   double train_loss = 0;
   ReportPhases phases;
   std::string digest;  // 16 hex digits; empty: did not finish
@@ -58,6 +60,8 @@ struct ReportData {
   std::optional<double> eval_loss;
   std::optional<double> eval_accuracy;
   int64_t sent_bytes_max = 0;
+  int32_t ranks_per_site = 0;  // 0: the job knows no sites
+  int64_t sent_between_sites_max = 0;
   int64_t dense_equivalent_bytes = 0;
   double times_less = 0;
   bool digests_equal = false;  // every rank finished and all digests are the same

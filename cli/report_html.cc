@@ -218,6 +218,10 @@ std::string headline_table(const ReportData& data) {
   out += headline_row("held-out loss", optional_value(data.eval_loss, 6));
   out += headline_row("held-out accuracy", percent(data.eval_accuracy));
   out += headline_row("sent per worker, most", core::format_count(data.sent_bytes_max) + " bytes");
+  if (data.ranks_per_site > 0) {
+    out += headline_row("of that between sites, most",
+                        core::format_count(data.sent_between_sites_max) + " bytes");
+  }
   if (dense_known) {
     out += headline_row("dense all-reduce, per worker",
                         core::format_count(data.dense_equivalent_bytes) + " bytes");

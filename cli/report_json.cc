@@ -32,10 +32,22 @@ std::string point_json(const ReportPoint& point) {
 std::string bytes_json(const ReportData& data) {
   const auto sent = [](const ReportRank& rank) { return absl::StrCat(rank.sent_bytes); };
   const auto received = [](const ReportRank& rank) { return absl::StrCat(rank.received_bytes); };
-  return absl::StrCat("{\n    \"sent_per_worker\": ", rank_list(data, sent),
-                      ",\n    \"received_per_worker\": ", rank_list(data, received),
-                      ",\n    \"dense_equivalent_per_worker\": ", data.dense_equivalent_bytes,
-                      ",\n    \"times_less\": ", json_number(data.times_less), "\n  }");
+  const auto sent_between = [](const ReportRank& rank) {
+    return absl::StrCat(rank.sent_between_sites);
+  };
+  const auto received_between = [](const ReportRank& rank) {
+    return absl::StrCat(rank.received_between_sites);
+  };
+  const auto of_sites = [&](const std::string& list) {
+    return data.ranks_per_site > 0 ? list : "null";
+  };
+  return absl::StrCat(
+      "{\n    \"sent_per_worker\": ", rank_list(data, sent),
+      ",\n    \"received_per_worker\": ", rank_list(data, received),
+      ",\n    \"sent_between_sites_per_worker\": ", of_sites(rank_list(data, sent_between)),
+      ",\n    \"received_between_sites_per_worker\": ", of_sites(rank_list(data, received_between)),
+      ",\n    \"dense_equivalent_per_worker\": ", data.dense_equivalent_bytes,
+      ",\n    \"times_less\": ", json_number(data.times_less), "\n  }");
 }
 
 std::string history_json(const ReportData& data) {

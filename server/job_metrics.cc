@@ -12,7 +12,9 @@ namespace {
 
 constexpr const char* kQueue = "default";
 constexpr const char* kPool = "default";
-constexpr const char* kLink = "lan";
+constexpr const char* kLink = "lan";  // Of a job that knows no sites.
+constexpr const char* kInsideSite = "inside_site";
+constexpr const char* kBetweenSites = "between_sites";
 constexpr v1::JobState kStates[] = {v1::QUEUED,    v1::STARTING,  v1::RUNNING, v1::CANCELLING,
                                     v1::CANCELLED, v1::SUCCEEDED, v1::FAILED};
 constexpr const char* kPendingReasons[] = {kNoWorkers,      kNotEnoughSlots,     kSlotsBusy,
@@ -216,21 +218,31 @@ void JobMetrics::set_exchange(const JobRecord& record) {
   }
   double sent = 0;
   double received = 0;
+  double sent_between = 0;
+  double received_between = 0;
   double dense = 0;
   int64_t rounds = 0;
   const double world = job.ranks_size();
   for (const v1::Rank& rank : job.ranks()) {
     sent += static_cast<double>(bytes_of(rank).sent());
     received += static_cast<double>(bytes_of(rank).received());
+    sent_between += static_cast<double>(bytes_of(rank).sent_between_sites());
+    received_between += static_cast<double>(bytes_of(rank).received_between_sites());
     rounds = std::max(rounds, rounds_of(rank));
     // A ring all-reduce of d floats moves 2 (P-1)/P 4 d bytes out of, and into, each rank.
     dense += 2.0 * (world - 1.0) / world * 4.0 * static_cast<double>(rank.hello().parameters()) *
              static_cast<double>(steps_of(rank));
   }
-  metrics_.raise_to(metrics::kExchangeWireBytesTotal, {job.id(), kLink, "sent"}, sent);
-  metrics_.raise_to(metrics::kExchangeWireBytesTotal, {job.id(), kLink, "received"}, received);
-  metrics_.raise_to(metrics::kExchangeDenseBytesTotal, {job.id(), kLink, "sent"}, dense);
-  metrics_.raise_to(metrics::kExchangeDenseBytesTotal, {job.id(), kLink, "received"}, dense);
+  const int32_t ranks_per_site = job.job().spec().exchange().ranks_per_site();
+  if (ranks_per_site > 0) {
+    // In a ring in rank order only the last rank of a site sends to another site.
+    const double dense_between = ranks_per_site < job.ranks_size() ? dense / ranks_per_site : 0;
+    set_link(job.id(), kBetweenSites, {sent_between, received_between, dense_between});
+    set_link(job.id(), kInsideSite,
+             {sent - sent_between, received - received_between, dense - dense_between});
+  } else {
+    set_link(job.id(), kLink, {sent, received, dense});
+  }
   metrics_.raise_to(metrics::kRoundsTotal, {job.id(), "synced"}, static_cast<double>(rounds));
   const v1::Rank& first = job.ranks(0);
   if (!first.has_progress() && !first.has_finished()) {
@@ -246,6 +258,13 @@ void JobMetrics::set_exchange(const JobRecord& record) {
     *last.mutable_phases() = first.finished().phases();
   }
   observe_rounds(job.id(), job.generation(), last);
+}
+
+void JobMetrics::set_link(const std::string& id, const std::string& link, const LinkBytes& bytes) {
+  metrics_.raise_to(metrics::kExchangeWireBytesTotal, {id, link, "sent"}, bytes.sent);
+  metrics_.raise_to(metrics::kExchangeWireBytesTotal, {id, link, "received"}, bytes.received);
+  metrics_.raise_to(metrics::kExchangeDenseBytesTotal, {id, link, "sent"}, bytes.dense);
+  metrics_.raise_to(metrics::kExchangeDenseBytesTotal, {id, link, "received"}, bytes.dense);
 }
 
 void JobMetrics::observe_rounds(const std::string& id, uint64_t generation,

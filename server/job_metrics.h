@@ -51,6 +51,13 @@ class JobMetrics {
   void set_job(const JobRecord& record);
   void set_learning(const JobRecord& record);
   void set_exchange(const JobRecord& record);
+  // All ranks of a job, on one kind of link.
+  struct LinkBytes {
+    double sent = 0;
+    double received = 0;
+    double dense = 0;  // What a dense float32 ring would send there, and receive.
+  };
+  void set_link(const std::string& id, const std::string& link, const LinkBytes& bytes);
   void set_workers(const JobRecord& record, const Coordinator& coordinator, absl::Time now);
   void observe_rounds(const std::string& id, uint64_t generation, const v1::Progress& progress);
   void remove(const std::string& id);

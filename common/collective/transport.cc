@@ -30,4 +30,14 @@ Payload Payload::slice(size_t offset, size_t count) const {
   return part;
 }
 
+ByteCounts bytes_between_sites(const Transport& transport, int ranks_per_site) {
+  ByteCounts between;
+  for (int peer = 0; peer < transport.world_size(); ++peer) {
+    if (peer / ranks_per_site != transport.rank() / ranks_per_site) {
+      between += transport.peer_bytes(peer);
+    }
+  }
+  return between;
+}
+
 }  // namespace laconic::collective

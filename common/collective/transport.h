@@ -91,4 +91,8 @@ class Transport {
   virtual void abort(const absl::Status& reason) = 0;
 };
 
+// The part of transport.bytes() that went to and came from other sites: site s has ranks s G to
+// s G + G - 1. ranks_per_site: G >= 1.
+ByteCounts bytes_between_sites(const Transport& transport, int ranks_per_site);
+
 }  // namespace laconic::collective

@@ -348,16 +348,12 @@ void check_sites(Checker& checker, const v1::Exchange& exchange, int32_t workers
     if (hierarchical) {
       checker.missing(path, allowed + ", such as 2 for sites of two ranks");
     }
-  } else if (!hierarchical) {
-    checker.add(path,
-                "is set, but only the schedule HIERARCHICAL knows sites; allowed: unset, or "
-                "schedule HIERARCHICAL");
   } else if (ranks < 1 || ranks > kWorkersMax) {
     checker.integer(path, ranks, 1, kWorkersMax);
   } else if (workers % ranks != 0) {
     checker.add(path,
                 absl::StrCat("is ", ranks, " with ", workers, " workers; allowed: ", allowed));
-  } else if (workers == ranks && workers > 1 && !dense) {
+  } else if (hierarchical && workers == ranks && workers > 1 && !dense) {
     checker.add(path, absl::StrCat("is ", ranks, " with ", workers,
                                    " workers: one site, so nothing would be compressed; allowed: ",
                                    allowed, " below it, or compressor none"));

@@ -77,6 +77,23 @@ TEST(ReportJsonTest, HoldsEveryFieldOfTheSchema) {
   EXPECT_EQ(report["digests"][0].as<std::string>(), "00c0ffee12345678");
 }
 
+TEST(ReportJsonTest, TellsBytesBetweenSitesFromAllWhereTheJobKnowsSites) {
+  v1::Job job = sample_job(2);
+  for (v1::Rank& rank : *job.mutable_ranks()) {
+    rank.mutable_finished()->mutable_bytes()->set_sent_between_sites(70 + rank.rank());
+    rank.mutable_finished()->mutable_bytes()->set_received_between_sites(80 + rank.rank());
+  }
+  EXPECT_TRUE(
+      YAML::Load(report_json(report_data(job)))["bytes"]["sent_between_sites_per_worker"].IsNull());
+  EXPECT_THAT(report_html(report_data(job)), Not(HasSubstr("between sites")));
+  job.mutable_job()->mutable_spec()->mutable_exchange()->set_ranks_per_site(1);
+  const YAML::Node bytes = YAML::Load(report_json(report_data(job)))["bytes"];
+  EXPECT_EQ(bytes["sent_between_sites_per_worker"][1].as<int>(), 71);
+  EXPECT_EQ(bytes["received_between_sites_per_worker"][0].as<int>(), 80);
+  EXPECT_THAT(report_html(report_data(job)), HasSubstr("of that between sites, most"));
+  EXPECT_EQ(report_data(job).sent_between_sites_max, 71);
+}
+
 TEST(ReportJsonTest, NotANumberIsNull) {
   v1::Job job = sample_job(2);
   job.mutable_history(0)->set_train_loss(kNan);

@@ -215,15 +215,6 @@ TEST_P(HierarchicalMeanTest, WhatIsNotInTheMeanIsOwed) {
   laconic::testing::finish_all(transports);
 }
 
-int64_t sent_between_sites(const Transport& transport, int ranks_per_site) {
-  int64_t bytes = 0;
-  for (int peer = 0; peer < transport.world_size(); ++peer) {
-    const bool leaves = peer / ranks_per_site != transport.rank() / ranks_per_site;
-    bytes += leaves ? transport.peer_bytes(peer).sent : 0;
-  }
-  return bytes;
-}
-
 TEST_P(HierarchicalMeanTest, SendsWhatIsPredictedOnEachKindOfLink) {
   for (const core::CodecSpec& codec : {kNone, kInt8, kSignRows}) {
     for (const int64_t elements : {5, 1001, 300'007}) {
@@ -235,14 +226,18 @@ TEST_P(HierarchicalMeanTest, SendsWhatIsPredictedOnEachKindOfLink) {
       int64_t most = 0;
       int64_t most_between = 0;
       ByteCounts sum;
+      ByteCounts sum_between;
       for (size_t rank = 0; rank < all.size(); ++rank) {
         most = std::max(most, all[rank].operation_bytes().sent);
-        most_between = std::max(most_between,
-                                sent_between_sites(*transports[rank], GetParam().ranks_per_site));
+        const ByteCounts between =
+            bytes_between_sites(*transports[rank], GetParam().ranks_per_site);
+        most_between = std::max(most_between, between.sent);
+        sum_between += between;
         sum += all[rank].operation_bytes();
       }
       EXPECT_EQ(sum.sent, sum.received);
       EXPECT_EQ(sum.payload_sent, sum.payload_received);
+      EXPECT_EQ(sum_between.sent, sum_between.received);
       const core::Layout layout = layout_of(elements);
       EXPECT_EQ(most, core::sent_bytes_max(core::Schedule::kHierarchical, codec, layout,
                                            world_size(), GetParam().ranks_per_site));

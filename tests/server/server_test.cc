@@ -22,6 +22,7 @@ namespace {
 using ::laconic::testing::StatusIs;
 using ::testing::_;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 TEST_F(ServerTest, JobRunsFromSubmitToSuccess) {
   FakeWorker worker(channel_, "n1");
@@ -409,6 +410,42 @@ TEST_F(ServerTest, MetricsShowTheJobAndItsBytes) {
                                            "job_id=\"",
                                            job.id(), "\",link=\"lan\"} 70")));
   EXPECT_THAT(text, HasSubstr("method=\"CreateJob\""));
+}
+
+TEST_F(ServerTest, MetricsTellLinksBetweenSitesFromThoseInside) {
+  FakeWorker worker(channel_, "n1");
+  worker.enter(fixture::registration("n1", 2));
+  v1::TrainJob file = fixture::job_of(2);
+  file.mutable_spec()->mutable_exchange()->set_ranks_per_site(1);
+  ASSERT_OK_AND_ASSIGN(const v1::Job job, create(file, uuid(1)));
+  const auto tasks = run(worker, 2);
+  for (const auto& task : tasks) {
+    v1::TaskUpdate update = fixture::progress_of(task, 7);
+    v1::ByteCounts& bytes = *update.mutable_report()->mutable_progress()->mutable_bytes();
+    bytes.set_sent_between_sites(60);
+    bytes.set_received_between_sites(130);
+    worker.send(update);
+  }
+  const std::string wanted = absl::StrCat("laconic_job_step{job_id=\"", job.id(), "\"} 7");
+  const absl::Time limit = absl::Now() + kCallDeadline;
+  std::string text;
+  while (text.find(wanted) == std::string::npos && absl::Now() < limit) {
+    ASSERT_OK(get(job.id()).status());  // One call is the pause: metrics follow once a second.
+    text = server_->metrics().text();
+    worker.heartbeat();
+  }
+  const auto value = [&](const char* name, const char* direction, const char* link) {
+    return absl::StrCat("laconic_exchange_", name, "_bytes_total{direction=\"", direction,
+                        "\",job_id=\"", job.id(), "\",link=\"", link, "\"} ");
+  };
+  EXPECT_THAT(text, HasSubstr(value("wire", "sent", "between_sites") + "120\n"));
+  EXPECT_THAT(text, HasSubstr(value("wire", "sent", "inside_site") + "20\n"));
+  EXPECT_THAT(text, HasSubstr(value("wire", "received", "between_sites") + "260\n"));
+  EXPECT_THAT(text, HasSubstr(value("wire", "received", "inside_site") + "20\n"));
+  // 2 (P-1)/P 4 d = 4000 bytes a step and rank, all of them to the other site.
+  EXPECT_THAT(text, HasSubstr(value("dense", "sent", "between_sites") + "56000\n"));
+  EXPECT_THAT(text, HasSubstr(value("dense", "sent", "inside_site") + "0\n"));
+  EXPECT_THAT(text, Not(HasSubstr("link=\"lan\"")));
 }
 
 }  // namespace

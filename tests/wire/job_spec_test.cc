@@ -220,16 +220,16 @@ TEST(CheckJobTest, RefusesSitesThatDoNotFitTheWorkers) {
       {sites(4, v1::HIERARCHICAL, 4),
        field + "is 4 with 4 workers: one site, so nothing would be compressed; allowed: a divisor "
                "of spec.workers.count below it, or compressor none\n"},
-      {sites(4, v1::SHARDED, 2),
-       field +
-           "is set, but only the schedule HIERARCHICAL knows sites; allowed: unset, or schedule "
-           "HIERARCHICAL\n"},
+      {sites(4, v1::SHARDED, 3),
+       field + "is 3 with 4 workers; allowed: a divisor of spec.workers.count\n"},
   });
   for (const int32_t ranks_per_site : {1, 2}) {
     v1::TrainJob job = valid_job();
     sites(4, v1::HIERARCHICAL, ranks_per_site)(job);
     EXPECT_THAT(check_job(job), ::testing::IsEmpty());
     EXPECT_EQ(exchange_spec(job).ranks_per_site, ranks_per_site);
+    job.mutable_spec()->mutable_exchange()->set_schedule(v1::SHARDED);
+    EXPECT_THAT(check_job(job), ::testing::IsEmpty());
   }
 }
 

@@ -14,12 +14,14 @@ namespace {
 constexpr int64_t kPointsPerRun = 100;
 constexpr absl::Duration kProgressInterval = absl::Milliseconds(500);
 
-v1::ByteCounts to_proto(const collective::ByteCounts& bytes) {
+v1::ByteCounts to_proto(const RankBytes& bytes) {
   v1::ByteCounts result;
-  result.set_sent(bytes.sent);
-  result.set_received(bytes.received);
-  result.set_payload_sent(bytes.payload_sent);
-  result.set_payload_received(bytes.payload_received);
+  result.set_sent(bytes.all.sent);
+  result.set_received(bytes.all.received);
+  result.set_payload_sent(bytes.all.payload_sent);
+  result.set_payload_received(bytes.all.payload_received);
+  result.set_sent_between_sites(bytes.between_sites.sent);
+  result.set_received_between_sites(bytes.between_sites.received);
   return result;
 }
 
@@ -57,8 +59,7 @@ v1::PhaseSeconds RunMeter::phases(const sync::SyncStats& stats) const {
   return result;
 }
 
-void RunMeter::send_progress(int64_t step, const sync::SyncStats& stats,
-                             const collective::ByteCounts& bytes) {
+void RunMeter::send_progress(int64_t step, const sync::SyncStats& stats, const RankBytes& bytes) {
   v1::TrainerReport report;
   v1::Progress& progress = *report.mutable_progress();
   progress.set_step(step);
@@ -74,8 +75,7 @@ void RunMeter::send_progress(int64_t step, const sync::SyncStats& stats,
   since_progress_ = {};
 }
 
-void RunMeter::step_done(const Step& step, const sync::SyncStats& stats,
-                         const collective::ByteCounts& bytes) {
+void RunMeter::step_done(const Step& step, const sync::SyncStats& stats, const RankBytes& bytes) {
   since_progress_.add(step.loss);
   since_point_.add(step.loss);
   const absl::Time now = absl::Now();
@@ -91,7 +91,7 @@ void RunMeter::step_done(const Step& step, const sync::SyncStats& stats,
   point.set_step(step.step);
   point.set_round(stats.rounds);
   point.set_seconds(seconds());
-  point.set_sent_bytes(bytes.sent);
+  point.set_sent_bytes(bytes.all.sent);
   point.set_train_loss(since_point_.mean());
   if (step.evaluation.has_value()) {
     point.set_eval_loss(step.evaluation->loss);
@@ -106,8 +106,7 @@ void RunMeter::step_done(const Step& step, const sync::SyncStats& stats,
 }
 
 v1::Finished RunMeter::finished(int64_t steps, const std::optional<Evaluation>& evaluation,
-                                const sync::SyncStats& stats,
-                                const collective::ByteCounts& bytes) const {
+                                const sync::SyncStats& stats, const RankBytes& bytes) const {
   v1::Finished result;
   result.set_steps(steps);
   result.set_rounds(stats.rounds);

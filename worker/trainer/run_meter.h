@@ -18,6 +18,12 @@ struct Evaluation {
   std::optional<double> accuracy;  // Unset: no classifier.
 };
 
+// Of one rank so far.
+struct RankBytes {
+  collective::ByteCounts all;
+  collective::ByteCounts between_sites;  // Part of it; zeros where the job knows no sites.
+};
+
 // Owned by one thread.
 class RunMeter {
  public:
@@ -44,12 +50,11 @@ class RunMeter {
     bool evaluated = false;
     std::optional<Evaluation> evaluation;
   };
-  void step_done(const Step& step, const sync::SyncStats& stats,
-                 const collective::ByteCounts& bytes);
+  void step_done(const Step& step, const sync::SyncStats& stats, const RankBytes& bytes);
 
   // The last report, without digest and files. Evaluation is set by rank 0 only.
   v1::Finished finished(int64_t steps, const std::optional<Evaluation>& evaluation,
-                        const sync::SyncStats& stats, const collective::ByteCounts& bytes) const;
+                        const sync::SyncStats& stats, const RankBytes& bytes) const;
 
  private:
   class Stopwatch {
@@ -72,8 +77,7 @@ class RunMeter {
 
   double seconds() const;
   v1::PhaseSeconds phases(const sync::SyncStats& stats) const;
-  void send_progress(int64_t step, const sync::SyncStats& stats,
-                     const collective::ByteCounts& bytes);
+  void send_progress(int64_t step, const sync::SyncStats& stats, const RankBytes& bytes);
 
   WorkerLink& link_;
   const int64_t point_every_;

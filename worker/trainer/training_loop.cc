@@ -75,12 +75,22 @@ absl::StatusOr<Evaluation> evaluate_on_rank_0(const TrainingParts& parts,
   return evaluation;
 }
 
+RankBytes rank_bytes(const TrainingParts& parts, const LoopOptions& options) {
+  RankBytes bytes = {.all = parts.transport.bytes(), .between_sites = {}};
+  if (options.ranks_per_site > 0) {
+    bytes.between_sites = collective::bytes_between_sites(parts.transport, options.ranks_per_site);
+  }
+  return bytes;
+}
+
 }  // namespace
 
 LoopOptions loop_options(const v1::TrainJob& job) {
   const v1::Train& train = job.spec().train();
   LoopOptions options;
-  options.round_deadline = wire::exchange_spec(job).round_deadline;
+  const core::ExchangeSpec exchange = wire::exchange_spec(job);
+  options.round_deadline = exchange.round_deadline;
+  options.ranks_per_site = exchange.ranks_per_site;
   options.schedule = {.steps = train.steps(),
                       .warmup_steps = train.schedule().warmup_steps(),
                       .final_ratio = train.has_schedule() && train.schedule().has_final_ratio()
@@ -134,10 +144,10 @@ absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions
         done.evaluation = evaluation;
       }
     }
-    meter.step_done(done, parts.sync.stats(), parts.communicator.bytes());
+    meter.step_done(done, parts.sync.stats(), rank_bytes(parts, options));
   }
   v1::Finished finished =
-      meter.finished(steps, evaluation, parts.sync.stats(), parts.communicator.bytes());
+      meter.finished(steps, evaluation, parts.sync.stats(), rank_bytes(parts, options));
   finished.set_digest(parts.sync.digest());
   return finished;
 }

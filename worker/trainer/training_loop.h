@@ -24,6 +24,7 @@ struct LoopOptions {
   CosineSchedule schedule;          // Holds the number of steps.
   std::optional<double> clip_norm;  // > 0
   absl::Duration round_deadline = absl::Seconds(60);
+  int ranks_per_site = 0;        // 0: the job knows no sites.
   int64_t eval_every_steps = 1;  // >= 1
   int64_t eval_samples = 2000;   // On the way; the end takes all.
 };
