@@ -44,9 +44,14 @@ test: deps
 
 bench: deps
 	@$(MAKE) --no-print-directory configure
-	cmake --build --preset release --parallel $(JOBS) --target $(PROGRAMS) codec_bench all_reduce_bench
+	cmake --build --preset release --parallel $(JOBS) --target $(PROGRAMS) codec_bench all_reduce_bench transport_bench
 	$(BUILD)/bin/codec_bench --json bench/results/codec.json
+	$(BUILD)/bin/transport_bench --json bench/results/transport.json
 	$(BUILD)/bin/all_reduce_bench --json bench/results/all_reduce.json
+	$(BUILD)/bin/all_reduce_bench --ranks 2,4,8,16 --elements 1048576 --repetitions 3 \
+	  --methods int8,int4 --json bench/results/all_reduce_worlds.json
+	$(BUILD)/bin/all_reduce_bench --ranks 8 --repetitions 3 --proxy 100mbit --delay-ms 20 \
+	  --methods int4,top1pct,planned --json bench/results/all_reduce_100mbit_20ms.json
 	if [[ $$(id -u) == 0 ]]; then \
 	  for rate in 1gbit 100mbit; do \
 	    $(BUILD)/bin/all_reduce_bench --namespaces $$rate --repetitions 3 --json bench/results/all_reduce_$$rate.json; \

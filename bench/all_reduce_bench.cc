@@ -1,7 +1,8 @@
 // Means over ranks, one process each, against gloo's ring in the same processes;
 // docs/benchmarks.md.
 //
-//   all_reduce_bench [--ranks N] [--elements N] [--repetitions N] [--namespaces RATE] [--json FILE]
+//   all_reduce_bench [--ranks N,N..] [--elements N] [--repetitions N] [--methods NAME,NAME..]
+//       [--namespaces RATE | --proxy RATE [--delay-ms N]] [--json FILE]
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -19,7 +20,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "bench/all_reduce_rank.h"
+#include "bench/gloo_peer.h"
 #include "bench/namespaces.h"
 #include "bench/report.h"
 #include "common/core/status_macros.h"
@@ -29,7 +32,10 @@ namespace {
 
 struct Options {
   RankOptions rank;
-  std::string rate;  // of the links between namespaces; empty: loopback
+  std::vector<int> worlds = {4};
+  std::string rate;        // of the links between namespaces; empty: loopback
+  std::string proxy_rate;  // of the proxy in front of every rank; empty: none
+  int delay_ms = 20;       // of the proxy
   std::string json;
 };
 
@@ -83,8 +89,14 @@ absl::Status run_ranks(const RankOptions& options, const Namespaces* hosts) {
           absl::StrCat(options.world_size), std::string("--elements"),
           absl::StrCat(options.elements), std::string("--repetitions"),
           absl::StrCat(options.repetitions), std::string("--host"), address,
-          std::string("--directory"), options.directory}) {
+          std::string("--directory"), options.directory, std::string("--proxy-bits-per-s"),
+          absl::StrCat(options.proxy_bits_per_s), std::string("--proxy-delay-s"),
+          absl::StrCat(options.proxy_delay_s)}) {
       arguments.push_back(argument);
+    }
+    if (!options.methods.empty()) {
+      arguments.push_back("--methods");
+      arguments.push_back(absl::StrJoin(options.methods, ","));
     }
     running.push_back(start(arguments));
   }
@@ -131,43 +143,56 @@ std::string prefix_of(const Options& options) {
   const std::string size = bytes % (1 << 20) == 0
                                ? absl::StrCat(bytes >> 20, "MiB")
                                : absl::StrFormat("%.4gM", 1e-6 * static_cast<double>(bytes / 4));
-  const std::string link = options.rate.empty() ? "" : options.rate + "_";
+  const std::string link = !options.rate.empty() ? options.rate + "_"
+                           : !options.proxy_rate.empty()
+                               ? absl::StrCat(options.proxy_rate, "_", options.delay_ms, "ms_")
+                               : "";
   return absl::StrCat("all_reduce_", size, "_p", options.rank.world_size, "_", link);
+}
+
+double bits_per_s(const std::string& rate) {
+  return rate == "1gbit" ? 1e9 : 1e8;
+}
+
+// Seconds of a dense ring on links that do nothing else, and without any computing; 0 on loopback.
+double ideal_ring_seconds(const Options& options, double ring_bytes) {
+  const double messages = 2.0 * (options.rank.world_size - 1);
+  return !options.rate.empty() ? 8 * ring_bytes / bits_per_s(options.rate)
+         : !options.proxy_rate.empty()
+             ? 8 * ring_bytes / bits_per_s(options.proxy_rate) + messages * 1e-3 * options.delay_ms
+             : 0;
 }
 
 void add_rows(const Options& options, std::map<std::string, MethodSamples>& samples,
               Report& report) {
   const std::string prefix = prefix_of(options);
   const double ranks = options.rank.world_size;
-  const double ring_bytes =
-      2 * (ranks - 1) / ranks * 4 * static_cast<double>(options.rank.elements);
-  const double bits_per_s = options.rate == "1gbit" ? 1e9 : 1e8;
-  for (const std::string& method : method_names()) {
-    MethodSamples& ours = samples[method];
+  Samples ring_bytes;
+  ring_bytes.add(2 * (ranks - 1) / ranks * 4 * static_cast<double>(options.rank.elements));
+  Samples ideal;
+  ideal.add(ideal_ring_seconds(options, ring_bytes.median()));
+  for (const auto& [method, ours] : samples) {
+    if (ideal.median() > 0) {
+      report.add(prefix + method, ours.seconds, "s", "ideal_dense_ring", ideal);
+    }
     if (method != "gloo_ring" && samples.contains("gloo_ring")) {
       report.add(prefix + method, ours.seconds, "s", "gloo_ring", samples["gloo_ring"].seconds);
-    }
-    if (method != "gloo_ring" && samples.contains("gloo_ring")) {
       report.add(prefix + method + "_cpu", ours.cpu_seconds, "CPU_s", "gloo_ring",
                  samples["gloo_ring"].cpu_seconds);
-    }
-    if (!options.rate.empty()) {
-      Samples ideal;
-      ideal.add(8 * ring_bytes / bits_per_s);
-      report.add(prefix + method, ours.seconds, "s", "ideal_dense_ring", ideal);
-    } else if (!samples.contains("gloo_ring")) {
+    } else if (ideal.median() == 0) {
       report.add(prefix + method, ours.seconds, "s");
     }
+    if (method == "planned" && samples.contains("dense")) {
+      report.add(prefix + method, ours.seconds, "s", "dense", samples["dense"].seconds);
+    }
     if (method != "gloo_ring") {
-      Samples ring;
-      ring.add(ring_bytes);
-      report.add(prefix + method + "_sent", ours.bytes_sent, "bytes", "dense_ring", ring);
+      report.add(prefix + method + "_sent", ours.bytes_sent, "bytes", "dense_ring", ring_bytes);
     }
   }
 }
 
-absl::Status run_all(Options options) {
-  signal(SIGINT, SIG_IGN);  // The ranks end, then this process tidies up.
+// What one world measured, into `report`.
+absl::Status run_world(Options options, Report& report) {
   std::string name = (std::filesystem::temp_directory_path() / "laconic-bench-XXXXXX").string();
   if (mkdtemp(name.data()) == nullptr) {
     return absl::UnavailableError(name + " cannot be made: is the disk full?");
@@ -187,21 +212,83 @@ absl::Status run_all(Options options) {
   std::filesystem::remove_all(name);
   LACONIC_RETURN_IF_ERROR(status);
   LACONIC_RETURN_IF_ERROR(samples.status());
-  if (!samples->contains("gloo_ring")) {
+  add_rows(options, *samples, report);
+  return absl::OkStatus();
+}
+
+std::string links_of(const Options& options) {
+  return !options.rate.empty() ? "namespaces, tbf " + options.rate
+         : !options.proxy_rate.empty()
+             ? absl::StrCat("a proxy in front of every rank, ", options.proxy_rate, " and ",
+                            options.delay_ms, " ms each way")
+             : "loopback";
+}
+
+absl::Status run_all(Options options) {
+  signal(SIGINT, SIG_IGN);  // The ranks end, then this process tidies up.
+  if (!has_gloo()) {
     std::cerr << "built without gloo (Debian: libgloo-dev): there is no peer to compare with\n";
   }
   Report report;
-  report.set("ranks", absl::StrCat(options.rank.world_size));
+  report.set("ranks", absl::StrJoin(options.worlds, ", "));
   report.set("elements", absl::StrCat(options.rank.elements));
   report.set("repetitions", absl::StrCat(options.rank.repetitions));
-  report.set("links", options.rate.empty() ? "loopback" : "namespaces, tbf " + options.rate);
+  report.set("links", links_of(options));
   report.set("clock", "wall, slowest rank from a barrier on");
-  add_rows(options, *samples, report);
+  for (const int world_size : options.worlds) {
+    options.rank.world_size = world_size;
+    LACONIC_RETURN_IF_ERROR(run_world(options, report));
+  }
   return report.finish(options.json);
 }
 
+// Links of which a 100 MB vector takes seconds, not milliseconds.
+bool has_thin_links(const Options& options) {
+  return !options.rate.empty() || !options.proxy_rate.empty();
+}
+
 absl::Status run_program(Options options) {
-  return options.rank.rank >= 0 ? run_rank(options.rank) : run_all(std::move(options));
+  if (options.rank.rank >= 0) {
+    options.rank.world_size = options.worlds.front();
+    return run_rank(options.rank);
+  }
+  if (!options.proxy_rate.empty()) {
+    options.rank.proxy_bits_per_s = bits_per_s(options.proxy_rate);
+    options.rank.proxy_delay_s = 1e-3 * options.delay_ms;
+  }
+  return run_all(std::move(options));
+}
+
+void add_flags(CLI::App& app, Options& options) {
+  app.add_option("--ranks", options.worlds, "processes; several: one world after the other")
+      ->delimiter(',')
+      ->check(CLI::Range(2, 64))
+      ->capture_default_str();
+  app.add_option("--repetitions", options.rank.repetitions, "measured rounds of each method")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--methods", options.rank.methods, "only these")
+      ->delimiter(',')
+      ->check(CLI::IsMember(method_names()));
+  auto* namespaces =
+      app.add_option("--namespaces", options.rate,
+                     "as root: a network namespace for each rank, behind a link of this rate")
+          ->check(CLI::IsMember({"1gbit", "100mbit"}));
+  app.add_option("--proxy", options.proxy_rate,
+                 "a proxy in front of each rank: this rate, and --delay-ms, each way")
+      ->check(CLI::IsMember({"1gbit", "100mbit"}))
+      ->excludes(namespaces);
+  app.add_option("--delay-ms", options.delay_ms, "time a byte is under way in the proxy")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str();
+  app.add_option("--json", options.json, "file to write the report to");
+  const std::string internal_help =
+      "internal: which rank this process is, and where the others are";
+  app.add_option("--rank", options.rank.rank, internal_help)->group("");
+  app.add_option("--host", options.rank.host, internal_help)->group("");
+  app.add_option("--directory", options.rank.directory, internal_help)->group("");
+  app.add_option("--proxy-bits-per-s", options.rank.proxy_bits_per_s, internal_help)->group("");
+  app.add_option("--proxy-delay-s", options.rank.proxy_delay_s, internal_help)->group("");
 }
 
 }  // namespace
@@ -210,27 +297,13 @@ absl::Status run_program(Options options) {
 int main(int argc, char** argv) {
   laconic::bench::Options options;
   CLI::App app("Measures means over ranks, one process each, against gloo's ring.");
-  app.add_option("--ranks", options.rank.world_size, "processes")
-      ->check(CLI::Range(2, 64))
-      ->capture_default_str();
   auto* elements = app.add_option("--elements", options.rank.elements,
-                                  "float32 elements of the vector; 25,600,000 between namespaces")
+                                  "float32 elements of the vector; 25,600,000 over thin links")
                        ->check(CLI::Range(int64_t{4096}, int64_t{1} << 30))
                        ->capture_default_str();
-  app.add_option("--repetitions", options.rank.repetitions, "measured rounds of each method")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
-  app.add_option("--namespaces", options.rate,
-                 "as root: a network namespace for each rank, behind a link of this rate")
-      ->check(CLI::IsMember({"1gbit", "100mbit"}));
-  app.add_option("--json", options.json, "file to write the report to");
-  const std::string internal_help =
-      "internal: which rank this process is, and where the others are";
-  app.add_option("--rank", options.rank.rank, internal_help)->group("");
-  app.add_option("--host", options.rank.host, internal_help)->group("");
-  app.add_option("--directory", options.rank.directory, internal_help)->group("");
+  laconic::bench::add_flags(app, options);
   CLI11_PARSE(app, argc, argv);
-  if (!options.rate.empty() && elements->count() == 0) {
+  if (laconic::bench::has_thin_links(options) && elements->count() == 0) {
     options.rank.elements = 25'600'000;
   }
   const absl::Status status = laconic::bench::run_program(options);

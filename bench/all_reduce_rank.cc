@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
 #include <memory>
 #include <optional>
 #include <span>
@@ -19,7 +20,9 @@
 #include "common/collective/grpc_transport.h"
 #include "common/core/digest.h"
 #include "common/core/status_macros.h"
+#include "common/sync/exchange_planner.h"
 #include "common/sync/mean_exchange.h"
+#include "tests/testing/link_proxy.h"
 
 namespace laconic::bench {
 namespace {
@@ -28,6 +31,7 @@ constexpr absl::Duration kDeadline = absl::Minutes(5);
 constexpr int64_t kColumns = 4096;
 constexpr size_t kShifts = 1 << 16;
 constexpr const char* kGloo = "gloo_ring";
+constexpr const char* kPlanned = "planned";
 
 struct Method {
   std::string name;
@@ -44,7 +48,29 @@ std::vector<Method> methods() {
           {"int4", {.kind = CodecKind::kQuantize, .bits = 4, .block = 256}, {.error_max = 0.05}},
           {"top1pct",
            {.kind = CodecKind::kTopK, .bits = 4, .density = 0.01},
-           {.error_max = 1, .projection_max = 0.1}}};
+           {.error_max = 1, .projection_max = 0.1}},
+          {kPlanned, {}, {.error_max = 0.05}}};
+}
+
+// Within the default error budget of a job.
+core::ExchangeSpec spec_of(const Method& method) {
+  core::ExchangeSpec spec;
+  spec.codec = method.codec;
+  spec.error_feedback = method.codec.lossy();
+  if (method.name == kPlanned) {
+    spec.error_feedback = true;
+    spec.error_budget = 0.05;
+    for (const Method& other : methods()) {
+      if (other.name != kPlanned) {
+        spec.candidates.push_back(other.codec);
+      }
+    }
+  }
+  return spec;
+}
+
+bool is_wanted(const RankOptions& options, const std::string& method) {
+  return options.methods.empty() || std::ranges::count(options.methods, method) > 0;
 }
 
 core::Layout layout_of(int64_t elements) {
@@ -79,7 +105,8 @@ absl::StatusOr<std::string> wait_for_line(const std::string& path, absl::Time de
   return absl::DeadlineExceededError(absl::StrCat(path, " did not appear: did that rank start?"));
 }
 
-absl::StatusOr<std::unique_ptr<collective::GrpcTransport>> connect(const RankOptions& options) {
+absl::StatusOr<std::unique_ptr<collective::GrpcTransport>> connect(
+    const RankOptions& options, std::unique_ptr<testing::LinkProxy>& proxy) {
   collective::GrpcTransportOptions transport_options;
   transport_options.rank = options.rank;
   transport_options.world_size = options.world_size;
@@ -87,7 +114,15 @@ absl::StatusOr<std::unique_ptr<collective::GrpcTransport>> connect(const RankOpt
   transport_options.job_id = "all_reduce_bench";
   transport_options.peer_token = options.directory;  // Known to the ranks of this run only.
   LACONIC_ASSIGN_OR_RETURN(auto transport, collective::GrpcTransport::create(transport_options));
-  write_whole(file_of(options.directory, "address", options.rank), transport->address() + "\n");
+  if (options.proxy_bits_per_s > 0) {
+    const testing::LinkFaults link{
+        .delay = absl::Seconds(options.proxy_delay_s),
+        .bytes_per_s = static_cast<int64_t>(options.proxy_bits_per_s / 8)};
+    proxy = std::make_unique<testing::LinkProxy>(testing::LinkOptions{
+        .target = transport->address(), .to_target = link, .from_target = link});
+  }
+  write_whole(file_of(options.directory, "address", options.rank),
+              (proxy == nullptr ? transport->address() : proxy->address()) + "\n");
   std::vector<std::string> addresses;
   for (int rank = 0; rank < options.world_size; ++rank) {
     LACONIC_ASSIGN_OR_RETURN(
@@ -112,14 +147,26 @@ class Rank {
   }
 
   absl::Status run() {
-    gloo_ = make_gloo_peer(options_.rank, options_.world_size, options_.host, options_.directory);
+    if (options_.proxy_bits_per_s == 0 && is_wanted(options_, kGloo)) {
+      gloo_ = make_gloo_peer(options_.rank, options_.world_size, options_.host, options_.directory);
+    }
+    const core::Layout layout = layout_of(options_.elements);
     for (const Method& method : methods()) {
-      core::ExchangeSpec spec;
-      spec.codec = method.codec;
-      spec.error_feedback = method.codec.lossy();
-      LACONIC_ASSIGN_OR_RETURN(
-          exchanges_.emplace_back(),
-          sync::MeanExchange::make(spec, layout_of(options_.elements), communicator_));
+      if (!is_wanted(options_, method.name)) {
+        continue;
+      }
+      core::ExchangeSpec spec = spec_of(method);
+      if (!spec.candidates.empty()) {
+        LACONIC_ASSIGN_OR_RETURN(const sync::PlannedExchange planned,
+                                 sync::plan_exchange(spec, layout, communicator_));
+        spec = planned.spec;
+        if (options_.rank == 0) {
+          std::cerr << planned.plan.explanation << "\n";
+        }
+      }
+      wanted_.push_back(method);
+      LACONIC_ASSIGN_OR_RETURN(exchanges_.emplace_back(),
+                               sync::MeanExchange::make(spec, layout, communicator_));
     }
     // The first round is not measured.
     for (int repetition = -1; repetition < options_.repetitions; ++repetition) {
@@ -164,11 +211,10 @@ class Rank {
       }
       LACONIC_RETURN_IF_ERROR(check(kGloo, {.error_max = 1e-12}));
     }
-    const std::vector<Method> all = methods();
-    for (size_t i = 0; i < all.size(); ++i) {
+    for (size_t i = 0; i < wanted_.size(); ++i) {
       LACONIC_RETURN_IF_ERROR(
-          measure(all[i].name, repetition, [&] { return exchanges_[i]->mean(own, result_); }));
-      LACONIC_RETURN_IF_ERROR(check(all[i].name, all[i].bound));
+          measure(wanted_[i].name, repetition, [&] { return exchanges_[i]->mean(own, result_); }));
+      LACONIC_RETURN_IF_ERROR(check(wanted_[i].name, wanted_[i].bound));
     }
     return absl::OkStatus();
   }
@@ -207,7 +253,8 @@ class Rank {
   std::vector<float> result_;
   std::optional<MeanCheck> check_;  // of rank 0; the others' results must equal its own
   std::unique_ptr<GlooPeer> gloo_;
-  std::vector<std::unique_ptr<sync::MeanExchange>> exchanges_;
+  std::vector<Method> wanted_;
+  std::vector<std::unique_ptr<sync::MeanExchange>> exchanges_;  // of wanted_
   uint64_t barriers_ = 0;
   std::vector<RankSample> samples_;
 };
@@ -226,7 +273,8 @@ std::vector<std::string> method_names() {
 }
 
 absl::Status run_rank(const RankOptions& options) {
-  LACONIC_ASSIGN_OR_RETURN(const auto transport, connect(options));
+  std::unique_ptr<testing::LinkProxy> proxy;
+  LACONIC_ASSIGN_OR_RETURN(const auto transport, connect(options, proxy));
   Rank rank(options, *transport);
   LACONIC_RETURN_IF_ERROR(rank.run());
   LACONIC_RETURN_IF_ERROR(transport->finish(absl::Now() + kDeadline));

@@ -14,12 +14,17 @@ struct RankOptions {
   int world_size = 4;
   int64_t elements = 16 << 20;
   int repetitions = 5;
-  std::string host = "127.0.0.1";  // on which this rank listens
-  std::string directory;           // where the ranks find each other and leave what they measured
+  std::vector<std::string> methods;  // of method_names(); empty: all
+  std::string host = "127.0.0.1";    // on which this rank listens
+  // Of a proxy in front of every rank; 0: none. Each byte is under way for the delay, and what
+  // comes in shares the rate. gloo does not go through it, and is left out.
+  double proxy_bits_per_s = 0;
+  double proxy_delay_s = 0;
+  std::string directory;  // where the ranks find each other and leave what they measured
 };
 
 // "gloo_ring" where gloo is there, then the ways of MeanExchange: "dense", "int8", "int4",
-// "top1pct".
+// "top1pct"; last "planned", which measures first and takes one of these or another schedule.
 std::vector<std::string> method_names();
 
 // What one rank measured of one method in one repetition.

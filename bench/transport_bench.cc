@@ -1,7 +1,7 @@
 // How fast 1 MiB frames go from one process to another over gRPC on loopback, and what they cost
 // in CPU time, beside one raw TCP connection in the same run.
 //
-//   laconic-transport-bench [--json] [--mib N] [--repetitions N] [--commit TEXT]
+//   transport_bench [--mib N] [--repetitions N] [--json FILE]
 //
 // The two ends are processes of their own, so that CPU time is that of both ends and of nothing
 // else. Measurements take turns, so that a noisy machine disturbs all of them alike.
@@ -10,26 +10,22 @@
 #include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <functional>
 #include <string>
-#include <string_view>
-#include <thread>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "bench/report.h"
 #include "common/collective/grpc_transport.h"
 #include "common/core/crc32c.h"
 
@@ -235,76 +231,15 @@ Cost measure(const Side& side, int64_t frames) {
 struct Series {
   std::string name;
   Side side;
-  std::vector<double> gb_per_s;
-  std::vector<double> cpu_s_per_gb;
+  Samples gb_per_s = {};
+  Samples cpu_s_per_gb = {};
 };
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-// (largest - smallest) / median
-double spread(const std::vector<double>& values) {
-  const auto [low, high] = std::minmax_element(values.begin(), values.end());
-  return (*high - *low) / median(values);
-}
-
-std::string row(const std::string& name, const std::vector<double>& values, const std::string& unit,
-                const std::string& peer, const std::vector<double>& peer_values) {
-  const double value = median(values);
-  const double peer_value = median(peer_values);
-  return absl::StrFormat(
-      R"({"name": "%s", "value": %.4f, "unit": "%s", "peer": "%s", "peer_value": %.4f, )"
-      R"("ratio": %.3f, "spread": %.3f})",
-      name, value, unit, peer, peer_value, value / peer_value, spread(values));
-}
-
-std::string machine() {
-  utsname system{};
-  uname(&system);
-  std::ifstream cpuinfo("/proc/cpuinfo");
-  std::string line;
-  std::string model = "unknown CPU";
-  while (std::getline(cpuinfo, line)) {
-    if (line.rfind("model name", 0) == 0) {
-      model = line.substr(line.find(':') + 2);
-      break;
-    }
-  }
-  return absl::StrCat(model, ", ", std::thread::hardware_concurrency(), " CPUs, ", system.sysname,
-                      " ", system.release);
-}
-
-struct Arguments {
-  bool json = false;
+struct Options {
   int64_t mib = 2048;
   int repetitions = 5;
-  std::string commit = "unknown";
+  std::string json;
 };
-
-Arguments parse(int argc, char** argv) {
-  Arguments arguments;
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view name = argv[i];
-    const bool has_value = i + 1 < argc;
-    bool good = true;
-    if (name == "--json") {
-      arguments.json = true;
-    } else if (name == "--mib" && has_value) {
-      good = absl::SimpleAtoi(argv[++i], &arguments.mib) && arguments.mib > 0;
-    } else if (name == "--repetitions" && has_value) {
-      good = absl::SimpleAtoi(argv[++i], &arguments.repetitions) && arguments.repetitions > 0;
-    } else if (name == "--commit" && has_value) {
-      arguments.commit = argv[++i];
-    } else {
-      good = false;
-    }
-    require(good, absl::StrCat("cannot use '", argv[i],
-                               "'; allowed: --json, --mib N, --repetitions N, --commit TEXT"));
-  }
-  return arguments;
-}
 
 std::vector<Series> all_series() {
   using std::placeholders::_1;
@@ -312,73 +247,58 @@ std::vector<Series> all_series() {
   using std::placeholders::_3;
   std::vector<Series> all;
   for (const int kib : {256, 1024}) {
-    all.push_back({absl::StrCat("raw_tcp_", kib, "KiB"),
-                   std::bind(raw_tcp, static_cast<size_t>(kib) << 10, _1, _2, _3),
-                   {},
-                   {}});
+    all.push_back({.name = absl::StrCat("raw_tcp_", kib, "KiB"),
+                   .side = std::bind(raw_tcp, static_cast<size_t>(kib) << 10, _1, _2, _3)});
   }
   for (const int lanes : {1, 2, 4}) {
-    all.push_back({lanes == 1 ? "grpc_bulk_1MiB" : absl::StrCat("grpc_bulk_1MiB_lanes", lanes),
-                   std::bind(grpc_frames, lanes, _1, _2, _3),
-                   {},
-                   {}});
+    all.push_back({.name = absl::StrCat("grpc_bulk_1MiB_", lanes, lanes == 1 ? "lane" : "lanes"),
+                   .side = std::bind(grpc_frames, lanes, _1, _2, _3)});
   }
   return all;
 }
 
-void print_json(const Arguments& arguments, const std::vector<Series>& all, const Series& peer) {
-  std::vector<std::string> rows;
-  for (const Series& series : all) {
-    rows.push_back(row(series.name, series.gb_per_s, "GB/s", peer.name, peer.gb_per_s));
-    const bool bulk = series.name == "grpc_bulk_1MiB";
-    const size_t lanes = series.name.find("lanes");
-    const std::string of = bulk                         ? "lanes1"
-                           : lanes == std::string::npos ? series.name
-                                                        : series.name.substr(lanes);
-    rows.push_back(
-        row("cpu_seconds_per_GB_" + of, series.cpu_s_per_gb, "s/GB", peer.name, peer.cpu_s_per_gb));
-  }
-  std::string joined;
-  for (const std::string& one : rows) {
-    absl::StrAppend(&joined, joined.empty() ? "" : ",\n  ", one);
-  }
-  std::printf("{\"machine\": \"%s\", \"commit\": \"%s\", \"rows\": [\n  %s]}\n", machine().c_str(),
-              arguments.commit.c_str(), joined.c_str());
-}
-
-int run(int argc, char** argv) {
-  const Arguments arguments = parse(argc, argv);
+absl::Status run(const Options& options) {
   std::vector<Series> all = all_series();
-  for (int repetition = 0; repetition < arguments.repetitions; ++repetition) {
+  for (int repetition = 0; repetition < options.repetitions; ++repetition) {
     for (Series& series : all) {
-      const Cost cost = measure(series.side, arguments.mib);
-      const double gb = static_cast<double>(arguments.mib * kFramePayloadBytesMax) * 1e-9;
-      series.gb_per_s.push_back(gb / cost.wall_s);
-      series.cpu_s_per_gb.push_back(cost.cpu_s / gb);
+      const Cost cost = measure(series.side, options.mib);
+      const double gb = static_cast<double>(options.mib * kFramePayloadBytesMax) * 1e-9;
+      series.gb_per_s.add(gb / cost.wall_s);
+      series.cpu_s_per_gb.add(cost.cpu_s / gb);
     }
   }
   // The harder of the two is the one to be compared with.
-  const Series& peer = median(all[0].gb_per_s) > median(all[1].gb_per_s) ? all[0] : all[1];
-  if (arguments.json) {
-    print_json(arguments, all, peer);
-    return 0;
-  }
-  std::printf("%s; commit %s; %lld MiB in 1 MiB frames, %d repetitions, medians\n",
-              machine().c_str(), arguments.commit.c_str(), static_cast<long long>(arguments.mib),
-              arguments.repetitions);
-  std::printf("%-22s %8s %8s %8s %10s %8s\n", "", "GB/s", "spread", "of TCP", "CPU s/GB", "spread");
+  const Series& peer = all[0].gb_per_s.median() > all[1].gb_per_s.median() ? all[0] : all[1];
+  Report report;
+  report.set("frames", absl::StrCat(options.mib, " of 1 MiB, over loopback"));
+  report.set("repetitions", absl::StrCat(options.repetitions));
+  report.set("clock", "wall, from the first frame to the answer; CPU of both ends together");
   for (const Series& series : all) {
-    std::printf("%-22s %8.3f %7.0f%% %7.0f%% %10.3f %7.0f%%\n", series.name.c_str(),
-                median(series.gb_per_s), 100 * spread(series.gb_per_s),
-                100 * median(series.gb_per_s) / median(peer.gb_per_s), median(series.cpu_s_per_gb),
-                100 * spread(series.cpu_s_per_gb));
+    if (&series == &peer) {
+      report.add(series.name, series.gb_per_s, "GB/s");
+      report.add(series.name + "_cpu", series.cpu_s_per_gb, "s/GB");
+    } else {
+      report.add(series.name, series.gb_per_s, "GB/s", peer.name, peer.gb_per_s);
+      report.add(series.name + "_cpu", series.cpu_s_per_gb, "s/GB", peer.name, peer.cpu_s_per_gb);
+    }
   }
-  return 0;
+  return report.finish(options.json);
 }
 
 }  // namespace
 }  // namespace laconic::bench
 
 int main(int argc, char** argv) {
-  return laconic::bench::run(argc, argv);
+  laconic::bench::Options options;
+  CLI::App app("Measures bulk transfer between two ranks over our streams, against raw TCP.");
+  app.add_option("--mib", options.mib, "1 MiB frames of each measurement")
+      ->check(CLI::Range(16, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--repetitions", options.repetitions, "measurements of each way")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--json", options.json, "file to write the report to");
+  CLI11_PARSE(app, argc, argv);
+  laconic::bench::require(laconic::bench::run(options));
+  return 0;
 }

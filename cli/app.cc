@@ -113,7 +113,7 @@ void build_app(CLI::App& app, Session& session) {
   add_global_options(app, session);
   for (const auto add : {add_run, add_submit, add_validate, add_list, add_status, add_why,
                          add_watch, add_wait, add_logs, add_events, add_cancel, add_delete,
-                         add_report, add_nodes, add_version, add_completion}) {
+                         add_report, add_bench, add_nodes, add_version, add_completion}) {
     add(app, session);
   }
 }

@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/job_text.h"
 #include "cli/json.h"
+#include "cli/plan_text.h"
 #include "cli/progress.h"
 #include "cli/table.h"
 #include "common/core/exit_codes.h"
@@ -131,6 +132,14 @@ void show_job(Session& session, const v1::Job& job) {
   }
   if (!job.message().empty()) {
     rows.push_back({"message", printable(job.message())});
+  }
+  if (const v1::ExchangeChoice exchange = exchange_of(job); !exchange.schedule().empty()) {
+    const std::string measured =
+        exchange.has_plan()
+            ? absl::StrCat(", chosen for a slowest link of ", link_text(exchange.plan()),
+                           "; see laconic events ", job.id())
+            : "";
+    rows.push_back({"exchange", exchange_text(exchange) + measured});
   }
   ProgressNumbers numbers = progress_numbers(job);
   if (numbers.step > 0) {

@@ -21,6 +21,7 @@ void add_events(CLI::App& app, Session& session);
 void add_cancel(CLI::App& app, Session& session);
 void add_delete(CLI::App& app, Session& session);
 void add_report(CLI::App& app, Session& session);
+void add_bench(CLI::App& app, Session& session);
 void add_nodes(CLI::App& app, Session& session);
 void add_version(CLI::App& app, Session& session);
 void add_completion(CLI::App& app, Session& session);

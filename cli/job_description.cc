@@ -7,7 +7,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/core/codec_name.h"
 #include "common/core/format.h"
+#include "common/core/schedule_choice.h"
 #include "common/wire/job_spec.h"
 
 namespace laconic::cli {
@@ -85,6 +87,22 @@ absl::StatusOr<std::string> assumption(const v1::TrainJobSpec& spec, wire::DataS
       "them");
 }
 
+// What each codec that the planner may take would send.
+std::vector<Row> candidate_rows(const v1::TrainJob& job, const core::Layout& layout) {
+  const core::ExchangeSpec exchange = wire::exchange_spec(job);
+  const int world_size = exchange.codec.world_size;
+  std::vector<Row> rows;
+  for (const core::CodecSpec& codec : exchange.candidates) {
+    const core::Schedule schedule =
+        core::choose_schedule(exchange.schedule, codec, layout, world_size);
+    rows.push_back(
+        {core::codec_name(codec),
+         core::format_bytes(core::sent_bytes_expected(schedule, codec, layout, world_size)),
+         core::schedule_name(schedule)});
+  }
+  return rows;
+}
+
 std::string describe_bytes(const v1::TrainJob& job) {
   const std::string title = "Bytes per round and worker";
   const v1::TrainJobSpec& spec = job.spec();
@@ -96,6 +114,10 @@ std::string describe_bytes(const v1::TrainJob& job) {
   const absl::StatusOr<core::Layout> layout = wire::model_layout(spec.model(), shape);
   if (!layout.ok()) {
     return absl::StrCat(title, ": ", std::string(layout.status().message()), "\n");
+  }
+  if (spec.exchange().compressor().has_auto_()) {
+    return absl::StrCat(title, ": the planner chooses when the job starts; by schedule AUTO\n",
+                        table(candidate_rows(job, *layout)));
   }
   const wire::RoundPrediction round = wire::predict_round(job, *layout);
   const int32_t workers = spec.workers().has_count() ? spec.workers().count() : 1;

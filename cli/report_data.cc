@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "cli/job_text.h"
+#include "cli/plan_text.h"
 #include "common/wire/job_spec.h"
 
 namespace laconic::cli {
@@ -25,6 +27,10 @@ ReportPhases phases_of(const v1::PhaseSeconds& phases) {
 ReportRank rank_of(const v1::Rank& rank) {
   const bool done = rank.has_finished();
   const v1::ByteCounts& bytes = done ? rank.finished().bytes() : rank.progress().bytes();
+  std::vector<int64_t> sent_to;
+  for (const v1::ByteCounts& peer : rank.finished().peer_bytes()) {
+    sent_to.push_back(peer.sent());
+  }
   return {.rank = rank.rank(),
           .node = rank.node(),
           .state = v1::RankState_Name(rank.state()),
@@ -33,6 +39,9 @@ ReportRank rank_of(const v1::Rank& rank) {
           .received_bytes = bytes.received(),
           .sent_between_sites = bytes.sent_between_sites(),
           .received_between_sites = bytes.received_between_sites(),
+          .payload_sent_bytes = bytes.payload_sent(),
+          .payload_received_bytes = bytes.payload_received(),
+          .sent_to_bytes = std::move(sent_to),
           .train_loss = done ? rank.finished().train_loss() : rank.progress().train_loss(),
           .phases = phases_of(done ? rank.finished().phases() : rank.progress().phases()),
           .digest = done ? absl::StrFormat("%016x", rank.finished().digest()) : ""};
@@ -157,6 +166,7 @@ ReportData report_data(const v1::Job& job) {
       !data.ranks.empty() && std::all_of(data.ranks.begin(), data.ranks.end(), [&](const auto& r) {
         return !r.digest.empty() && r.digest == data.ranks.front().digest;
       });
+  data.exchange = exchange_of(job);
   data.job_file = job_yaml(job.job());
   return data;
 }

@@ -38,6 +38,9 @@ struct ReportRank {
   int64_t received_bytes = 0;
   int64_t sent_between_sites = 0;      // part of sent_bytes
   int64_t received_between_sites = 0;  // part of received_bytes
+  int64_t payload_sent_bytes = 0;      // of sent_bytes, without frame headers
+  int64_t payload_received_bytes = 0;  // of received_bytes
+  std::vector<int64_t> sent_to_bytes;  // of sent_bytes, to each rank; empty: not known
   double train_loss = 0;
   ReportPhases phases;
   std::string digest;  // 16 hex digits; empty: did not finish
@@ -68,7 +71,8 @@ struct ReportData {
   std::vector<ReportPoint> history;
   std::vector<ReportRank> ranks;
   std::vector<std::string> files;
-  std::string job_file;  // YAML
+  v1::ExchangeChoice exchange;  // no schedule: not known
+  std::string job_file;         // YAML
 };
 
 // 2 (P-1)/P * 4 * d * s, rounded to a whole byte; 0 for one rank.

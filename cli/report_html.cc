@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "cli/plan_text.h"
 #include "cli/report_style.h"
 #include "cli/svg_chart.h"
 #include "common/core/format.h"
@@ -217,6 +218,7 @@ std::string headline_table(const ReportData& data) {
   out += headline_row("training loss", optional_value(data.train_loss, 6));
   out += headline_row("held-out loss", optional_value(data.eval_loss, 6));
   out += headline_row("held-out accuracy", percent(data.eval_accuracy));
+  out += headline_row("exchange", escape_html(exchange_text(data.exchange)));
   out += headline_row("sent per worker, most", core::format_count(data.sent_bytes_max) + " bytes");
   if (data.ranks_per_site > 0) {
     out += headline_row("of that between sites, most",
@@ -255,6 +257,29 @@ std::string rank_table(const ReportData& data) {
   return out + "</table></div></section>\n";
 }
 
+// What the planner measured and predicted; nothing where the job chose itself.
+std::string plan_table(const ReportData& data) {
+  if (!data.exchange.has_plan()) {
+    return "";
+  }
+  std::string out = absl::StrCat(
+      "<section class=\"wide\"><h2>Plan</h2><p>Measured when the job started: slowest link ",
+      escape_html(link_text(data.exchange.plan())), " each way. Error budget ",
+      absl::StrFormat("%.3g", data.exchange.plan().error_budget()),
+      ". Predicted for one exchange; * is what was taken.</p>"
+      "<div class=\"scroll\"><table class=\"ranks\">\n");
+  const std::vector<std::vector<std::string>> rows = plan_rows(data.exchange.plan());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const char* cell = i == 0 ? "th" : "td";
+    out += "<tr>";
+    for (const std::string& text : rows[i]) {
+      absl::StrAppend(&out, "<", cell, ">", escape_html(text), "</", cell, ">");
+    }
+    out += "</tr>\n";
+  }
+  return out + "</table></div></section>\n";
+}
+
 }  // namespace
 
 std::string report_html(const ReportData& data) {
@@ -278,7 +303,8 @@ std::string report_html(const ReportData& data) {
   }
   absl::StrAppend(&out, "</header>\n", tiles(data), figures(data), "<div class=\"columns\">\n",
                   headline_table(data), "<section><h2>Job file</h2><pre>",
-                  escape_html(data.job_file), "</pre></section></div>\n", rank_table(data));
+                  escape_html(data.job_file), "</pre></section></div>\n", rank_table(data),
+                  plan_table(data));
   absl::StrAppend(&out,
                   "<footer>Times less = bytes of a dense float32 ring all-reduce at every step, "
                   "2(P&minus;1)/P &middot; 4 &middot; parameters &middot; steps, over the bytes "

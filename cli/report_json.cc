@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "cli/json.h"
+#include "cli/plan_text.h"
 
 namespace laconic::cli {
 namespace {
@@ -32,6 +33,17 @@ std::string point_json(const ReportPoint& point) {
 std::string bytes_json(const ReportData& data) {
   const auto sent = [](const ReportRank& rank) { return absl::StrCat(rank.sent_bytes); };
   const auto received = [](const ReportRank& rank) { return absl::StrCat(rank.received_bytes); };
+  const auto payload_sent = [](const ReportRank& rank) {
+    return absl::StrCat(rank.payload_sent_bytes);
+  };
+  const auto payload_received = [](const ReportRank& rank) {
+    return absl::StrCat(rank.payload_received_bytes);
+  };
+  const auto sent_to = [](const ReportRank& rank) {
+    return rank.sent_to_bytes.empty()
+               ? std::string("null")
+               : absl::StrCat("[", absl::StrJoin(rank.sent_to_bytes, ", "), "]");
+  };
   const auto sent_between = [](const ReportRank& rank) {
     return absl::StrCat(rank.sent_between_sites);
   };
@@ -44,6 +56,9 @@ std::string bytes_json(const ReportData& data) {
   return absl::StrCat(
       "{\n    \"sent_per_worker\": ", rank_list(data, sent),
       ",\n    \"received_per_worker\": ", rank_list(data, received),
+      ",\n    \"payload_sent_per_worker\": ", rank_list(data, payload_sent),
+      ",\n    \"payload_received_per_worker\": ", rank_list(data, payload_received),
+      ",\n    \"sent_to\": ", rank_list(data, sent_to),
       ",\n    \"sent_between_sites_per_worker\": ", of_sites(rank_list(data, sent_between)),
       ",\n    \"received_between_sites_per_worker\": ", of_sites(rank_list(data, received_between)),
       ",\n    \"dense_equivalent_per_worker\": ", data.dense_equivalent_bytes,
@@ -74,6 +89,7 @@ std::string report_json(const ReportData& data) {
                   ", \"eval_loss\": ", optional_number(data.eval_loss),
                   ", \"eval_accuracy\": ", optional_number(data.eval_accuracy), "}");
   absl::StrAppend(&out, ",\n  \"bytes\": ", bytes_json(data));
+  absl::StrAppend(&out, ",\n  \"exchange\": ", exchange_json(data.exchange));
   absl::StrAppend(&out, ",\n  \"history\": ", history_json(data));
   absl::StrAppend(&out, ",\n  \"digests\": ", rank_list(data, digest), "\n}\n");
   return out;

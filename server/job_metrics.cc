@@ -31,6 +31,15 @@ int64_t rounds_of(const v1::Rank& rank) {
   return rank.has_finished() ? rank.finished().rounds() : rank.progress().round();
 }
 
+// What a trainer may put into a label: one word or a few, nothing that a broken one could make
+// grow.
+bool is_label(const std::string& text) {
+  constexpr size_t kLabelMax = 40;
+  return !text.empty() && text.size() <= kLabelMax &&
+         std::all_of(text.begin(), text.end(),
+                     [](char letter) { return letter >= ' ' && letter <= '~'; });
+}
+
 }  // namespace
 
 void JobMetrics::set_service(bool insecure) {
@@ -110,6 +119,7 @@ void JobMetrics::remove(const std::string& id) {
   metrics_.remove_job(id);
   exported_.erase(id);
   seen_.erase(id);
+  named_.erase(id);
 }
 
 void JobMetrics::set_jobs(const Coordinator& coordinator) {
@@ -220,6 +230,8 @@ void JobMetrics::set_exchange(const JobRecord& record) {
   double received = 0;
   double sent_between = 0;
   double received_between = 0;
+  double payload_sent = 0;
+  double payload_received = 0;
   double dense = 0;
   int64_t rounds = 0;
   const double world = job.ranks_size();
@@ -228,6 +240,8 @@ void JobMetrics::set_exchange(const JobRecord& record) {
     received += static_cast<double>(bytes_of(rank).received());
     sent_between += static_cast<double>(bytes_of(rank).sent_between_sites());
     received_between += static_cast<double>(bytes_of(rank).received_between_sites());
+    payload_sent += static_cast<double>(bytes_of(rank).payload_sent());
+    payload_received += static_cast<double>(bytes_of(rank).payload_received());
     rounds = std::max(rounds, rounds_of(rank));
     // A ring all-reduce of d floats moves 2 (P-1)/P 4 d bytes out of, and into, each rank.
     dense += 2.0 * (world - 1.0) / world * 4.0 * static_cast<double>(rank.hello().parameters()) *
@@ -242,12 +256,16 @@ void JobMetrics::set_exchange(const JobRecord& record) {
              {sent - sent_between, received - received_between, dense - dense_between});
   } else {
     set_link(job.id(), kLink, {sent, received, dense});
+    metrics_.raise_to(metrics::kExchangePayloadBytesTotal, {job.id(), kLink, "sent"}, payload_sent);
+    metrics_.raise_to(metrics::kExchangePayloadBytesTotal, {job.id(), kLink, "received"},
+                      payload_received);
   }
   metrics_.raise_to(metrics::kRoundsTotal, {job.id(), "synced"}, static_cast<double>(rounds));
   const v1::Rank& first = job.ranks(0);
   if (!first.has_progress() && !first.has_finished()) {
     return;
   }
+  name_exchange(job);
   const v1::Progress& progress = first.progress();
   metrics_.set(metrics::kResidualNorm, {job.id()}, progress.residual_norm());
   metrics_.set(metrics::kGradientNorm, {job.id()}, progress.pseudo_gradient_norm());
@@ -265,6 +283,17 @@ void JobMetrics::set_link(const std::string& id, const std::string& link, const 
   metrics_.raise_to(metrics::kExchangeWireBytesTotal, {id, link, "received"}, bytes.received);
   metrics_.raise_to(metrics::kExchangeDenseBytesTotal, {id, link, "sent"}, bytes.dense);
   metrics_.raise_to(metrics::kExchangeDenseBytesTotal, {id, link, "received"}, bytes.dense);
+}
+
+// Once a job: a trainer that said something else each time would make series without end.
+void JobMetrics::name_exchange(const v1::Job& job) {
+  const v1::Rank& first = job.ranks(0);
+  const v1::ExchangeChoice& exchange =
+      first.finished().has_exchange() ? first.finished().exchange() : first.progress().exchange();
+  if (is_label(exchange.schedule()) && is_label(exchange.codec()) &&
+      named_.insert(job.id()).second) {
+    metrics_.set(metrics::kExchangeInfo, {job.id(), exchange.schedule(), exchange.codec()}, 1);
+  }
 }
 
 void JobMetrics::observe_rounds(const std::string& id, uint64_t generation,

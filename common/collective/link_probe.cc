@@ -19,7 +19,6 @@ namespace {
 
 constexpr int kLatencyRuns = 5;
 constexpr int kCodecRuns = 3;
-constexpr int64_t kFirstProbeBytes = int64_t{64} << 10;
 // A clock that stands still between two calls must not make an infinite rate.
 constexpr double kShortestSeconds = 1e-7;
 
@@ -51,7 +50,7 @@ absl::StatusOr<double> largest(Communicator& communicator, double own, const OpT
     double value = 0;
     std::memcpy(&value, one.data, sizeof(value));
     if (!(value >= 0 && value < std::numeric_limits<double>::infinity())) {
-      return absl::DataLossError(absl::StrCat("probe: a rank measured ", value, " seconds"));
+      return absl::DataLossError(absl::StrCat("probe: a rank measured ", value));
     }
     result = std::max(result, value);
   }
@@ -71,7 +70,8 @@ std::vector<float> normal_numbers(int64_t count) {
 
 }  // namespace
 
-absl::StatusOr<LinkCost> probe_links(Communicator& communicator, const OpTag& tag) {
+absl::StatusOr<LinkCost> probe_links(Communicator& communicator, const OpTag& tag,
+                                     int64_t payload_bytes) {
   double latency = std::numeric_limits<double>::max();
   for (int run = 0; run < kLatencyRuns; ++run) {
     LACONIC_ASSIGN_OR_RETURN(const double seconds, timed_gather(communicator, Payload(), tag));
@@ -81,7 +81,8 @@ absl::StatusOr<LinkCost> probe_links(Communicator& communicator, const OpTag& ta
   LACONIC_ASSIGN_OR_RETURN(link.latency_seconds, largest(communicator, latency, tag));
   double seconds_per_byte = std::numeric_limits<double>::max();
   const double peers = communicator.world_size() - 1;
-  for (int64_t bytes = kFirstProbeBytes; bytes <= kProbeBytesMax; bytes *= 2) {
+  const int64_t largest_probe = std::clamp(payload_bytes, kFirstProbeBytes, kProbeBytesMax);
+  for (int64_t bytes = kFirstProbeBytes; bytes <= largest_probe; bytes *= 2) {
     const Payload payload(std::vector<uint8_t>(static_cast<size_t>(bytes)));
     LACONIC_ASSIGN_OR_RETURN(const double own, timed_gather(communicator, payload, tag));
     // All ranks must come to the same end of this loop.
@@ -119,7 +120,9 @@ absl::StatusOr<CodecCost> probe_codec(Communicator& communicator, const compress
   LACONIC_ASSIGN_OR_RETURN(cost.encode_seconds, largest(communicator, scale * encode, tag));
   LACONIC_ASSIGN_OR_RETURN(cost.decode_seconds, largest(communicator, scale * decode, tag));
   cost.payload_bytes = static_cast<int64_t>(scale * static_cast<double>(bytes));
-  cost.error = compress::squared_norm(sum) / compress::squared_norm(values);
+  LACONIC_ASSIGN_OR_RETURN(
+      cost.error,
+      largest(communicator, compress::squared_norm(sum) / compress::squared_norm(values), tag));
   return cost;
 }
 

@@ -13,10 +13,14 @@ namespace laconic::collective {
 // until one takes kProbeSeconds or kProbeBytesMax; P - 1 payloads leave each rank at the same time,
 // as in training, so a link shared by several ranks counts as shared.
 //
-// Cost: below one second, at most about 2 kProbeBytesMax (P - 1) bytes sent per rank.
-// Errors: those of Communicator::all_gather. P >= 2.
-absl::StatusOr<LinkCost> probe_links(Communicator& communicator, const OpTag& tag);
+// payload_bytes: what will be exchanged without a codec, the same on all ranks: no larger probe is
+// sent than that, but for the first, of kFirstProbeBytes.
+// Cost: below one second where a probe of kFirstProbeBytes is; about twice the largest probe sent
+// to every other rank, at most 2 kProbeBytesMax. Errors: those of Communicator::all_gather. P >= 2.
+absl::StatusOr<LinkCost> probe_links(Communicator& communicator, const OpTag& tag,
+                                     int64_t payload_bytes);
 inline constexpr double kProbeSeconds = 0.1;
+inline constexpr int64_t kFirstProbeBytes = int64_t{64} << 10;
 inline constexpr int64_t kProbeBytesMax = int64_t{4} << 20;
 
 // Times `codec` on this machine on normally distributed numbers, the best of a few runs, and takes

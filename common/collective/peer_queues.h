@@ -10,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "common/collective/transport.h"
+#include "common/core/exchange_spec.h"
 
 namespace laconic::collective {
 
@@ -33,7 +34,7 @@ struct PeerLane {
   auto operator<=>(const PeerLane&) const = default;
 };
 
-inline constexpr int kLanesMax = 16;
+using core::kLanesMax;
 // Frames of a way are numbered and travel on any lane. No lane stays without one for longer than
 // this, so that 16 bits of the number tell it.
 inline constexpr uint64_t kLaneGapMax = 1 << 14;

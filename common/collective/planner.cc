@@ -6,12 +6,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/core/format.h"
+#include "common/core/schedule_choice.h"
 
 namespace laconic::collective {
 namespace {
 
-constexpr core::Schedule kLossless[] = {core::Schedule::kSharded, core::Schedule::kRing,
-                                        core::Schedule::kTree};
+constexpr core::Schedule kLossless[] = {core::Schedule::kSharded, core::Schedule::kAllGather,
+                                        core::Schedule::kRing, core::Schedule::kTree};
 constexpr core::Schedule kLossy[] = {core::Schedule::kAllGather, core::Schedule::kSharded,
                                      core::Schedule::kStar, core::Schedule::kTree};
 
@@ -37,12 +38,12 @@ std::string describe(const PlannedWay& way, std::span<const Candidate> candidate
                          core::format_bytes(static_cast<int64_t>(p.sent_bytes)));
 }
 
-std::string explain(const Plan& plan, int world_size, const LinkCost& link,
+std::string explain(const Plan& plan, const PlanRequest& request,
                     std::span<const Candidate> candidates) {
   std::string text = absl::StrFormat(
-      "%d ranks, slowest link %.2f ms and %s/s; predicted seconds per exchange:\n", world_size,
-      link.latency_seconds * 1e3,
-      core::format_bytes(static_cast<int64_t>(std::min(link.bytes_per_second, 1e18))));
+      "%d ranks, slowest link %.2f ms and %s/s; predicted seconds per exchange:\n",
+      request.world_size, request.link.latency_seconds * 1e3,
+      core::format_bytes(static_cast<int64_t>(std::min(request.link.bytes_per_second, 1e18))));
   absl::StrAppend(&text, "chosen   ", describe(plan.chosen, candidates));
   for (size_t i = 0; i < std::min(plan.ways.size(), kExplainedMax); ++i) {
     absl::StrAppend(&text, "\n         ", describe(plan.ways[i], candidates));
@@ -50,44 +51,69 @@ std::string explain(const Plan& plan, int world_size, const LinkCost& link,
   return text;
 }
 
-}  // namespace
-
-absl::StatusOr<Plan> make_plan(int world_size, const LinkCost& link,
-                               std::span<const Candidate> candidates, double error_budget) {
-  if (const absl::Status status = check_link(link); !status.ok()) {
-    return status;
+// False for ways that cannot run, or that the request leaves out.
+bool is_a_way(core::Schedule schedule, const PlanRequest& request, const Candidate& candidate) {
+  if (request.schedule != core::Schedule::kAuto && request.schedule != schedule) {
+    return false;
   }
-  Plan plan;
+  if (schedule != core::Schedule::kAllGather) {
+    return candidate.may_be_cut;
+  }
+  const int64_t round = (request.world_size - 1) * candidate.cost.payload_bytes;
+  return candidate.cost.lossy() || request.schedule == core::Schedule::kAllGather ||
+         round <= core::kTinyRoundBytes;
+}
+
+void add_ways(const PlanRequest& request, std::span<const Candidate> candidates, Plan& plan) {
   for (size_t i = 0; i < candidates.size(); ++i) {
     const CodecCost& cost = candidates[i].cost;
     const std::span<const core::Schedule> schedules =
         cost.lossy() ? std::span<const core::Schedule>(kLossy)
                      : std::span<const core::Schedule>(kLossless);
     for (const core::Schedule schedule : schedules) {
-      const Prediction prediction = predict(schedule, world_size, link, cost);
-      if (!cost.lossy() || prediction.error <= error_budget) {
-        plan.ways.push_back({i, prediction});
+      if (!is_a_way(schedule, request, candidates[i])) {
+        continue;
       }
+      const Prediction prediction = predict(schedule, request.world_size, request.link, cost);
+      const bool within = !cost.lossy() || prediction.error <= request.error_budget;
+      (within ? plan.ways : plan.over_budget).push_back({i, prediction});
     }
-  }
-  if (plan.ways.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("planner: none of ", candidates.size(), " codecs keeps within an error of ",
-                     error_budget, "; allow dense float32, or raise the budget"));
   }
   const auto faster = [](const PlannedWay& a, const PlannedWay& b) {
     return a.prediction.seconds() < b.prediction.seconds();
   };
   std::stable_sort(plan.ways.begin(), plan.ways.end(), faster);
+  std::stable_sort(plan.over_budget.begin(), plan.over_budget.end(), faster);
+}
+
+}  // namespace
+
+absl::StatusOr<Plan> make_plan(const PlanRequest& request, std::span<const Candidate> candidates) {
+  if (const absl::Status status = check_link(request.link); !status.ok()) {
+    return status;
+  }
+  Plan plan;
+  add_ways(request, candidates, plan);
+  if (plan.ways.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("planner: none of ", candidates.size(), " codecs keeps within an error of ",
+                     request.error_budget,
+                     request.schedule == core::Schedule::kAuto
+                         ? ""
+                         : absl::StrCat(" by the schedule ", core::schedule_name(request.schedule)),
+                     "; allow dense float32, or raise the budget"));
+  }
   plan.chosen = plan.ways.front();
   const auto dense = std::find_if(plan.ways.begin(), plan.ways.end(), [&](const PlannedWay& way) {
     return !candidates[way.candidate].cost.lossy();
   });
+  const double fastest = plan.chosen.prediction.seconds();
   if (dense != plan.ways.end() &&
-      dense->prediction.seconds() <= kDenseAdvantage * plan.chosen.prediction.seconds()) {
+      dense->prediction.seconds() <=
+          std::max(kDenseAdvantage * fastest, fastest + kDenseAdvantageSeconds)) {
     plan.chosen = *dense;
   }
-  plan.explanation = explain(plan, world_size, link, candidates);
+  plan.explanation = explain(plan, request, candidates);
   return plan;
 }
 

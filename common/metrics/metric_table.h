@@ -117,6 +117,15 @@ inline constexpr Metric kExchangeWireBytesTotal{"laconic_exchange_wire_bytes_tot
                                                 Kind::kCounter,
                                                 "Frame bytes of all ranks, as they report them.",
                                                 {"job_id", "link", "direction"}};
+inline constexpr Metric kExchangePayloadBytesTotal{
+    "laconic_exchange_payload_bytes_total",
+    Kind::kCounter,
+    "Payload bytes of all ranks: frame bytes without their headers.",
+    {"job_id", "link", "direction"}};
+inline constexpr Metric kExchangeInfo{"laconic_exchange_info",
+                                      Kind::kGauge,
+                                      "1, with the schedule and the codec that the job runs with.",
+                                      {"job_id", "schedule", "codec"}};
 inline constexpr Metric kExchangeDenseBytesTotal{
     "laconic_exchange_dense_bytes_total",
     Kind::kCounter,
@@ -188,6 +197,8 @@ inline constexpr const Metric* kMetrics[] = {&kBuildInfo,
                                              &kJobWorkers,
                                              &kJobGeneration,
                                              &kExchangeWireBytesTotal,
+                                             &kExchangePayloadBytesTotal,
+                                             &kExchangeInfo,
                                              &kExchangeDenseBytesTotal,
                                              &kRoundsTotal,
                                              &kRoundSeconds,

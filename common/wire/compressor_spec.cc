@@ -86,6 +86,24 @@ void check_shared_index(Checker& checker, const std::string& path, const v1::Sha
   }
 }
 
+void check_auto(Checker& checker, const std::string& path, const v1::Auto& planned) {
+  if (planned.has_error_budget()) {
+    checker.number(path + ".error_budget", planned.error_budget(),
+                   {.low = 0, .high = 2, .above = true});
+  }
+  for (int i = 0; i < planned.codecs_size(); ++i) {
+    const v1::PlannedCodec codec = planned.codecs(i);
+    if (!v1::PlannedCodec_IsValid(codec) || codec == v1::PLANNED_CODEC_UNSPECIFIED) {
+      checker.add(
+          absl::StrCat(path, ".codecs[", i, "]"),
+          absl::StrCat("is ", static_cast<int>(codec), "; allowed: FLOAT32, INT8, INT4 or TOP_K"));
+    }
+  }
+  if (planned.has_density()) {
+    check_density(checker, path, /*set=*/true, planned.density());
+  }
+}
+
 bool has_entropy_stage(const v1::Compressor& compressor) {
   const v1::Quantize& quantize = compressor.quantize();
   const int32_t value_bits = compressor.chunked_top_k().value_bits();
@@ -148,6 +166,12 @@ void check_feedback(Checker& checker, const std::string& path, const v1::Compres
   if (ef21 && compressor.has_shared_index()) {
     checker.add(path + ".feedback", "is EF21 with shared_index; allowed: ERROR_FEEDBACK");
   }
+  if (ef21 && compressor.has_auto_()) {
+    checker.add(
+        path + ".feedback",
+        "is EF21 with auto, whose ways are not all all-gather; allowed: ERROR_FEEDBACK, or a "
+        "named codec");
+  }
   if (ef21 && compressor.has_residual_decay() && compressor.residual_decay() != 1) {
     checker.add(path + ".residual_decay",
                 absl::StrCat("is ", compressor.residual_decay(),
@@ -170,6 +194,35 @@ void check_feedback(Checker& checker, const std::string& path, const v1::Compres
   }
 }
 
+void fill_auto(v1::Auto& planned) {
+  planned.set_error_budget(planned.has_error_budget() ? planned.error_budget() : 0.05);
+  planned.set_density(planned.has_density() ? planned.density() : 0.01);
+  if (planned.codecs().empty()) {
+    for (const v1::PlannedCodec codec : {v1::FLOAT32, v1::INT8, v1::INT4, v1::TOP_K}) {
+      planned.add_codecs(codec);
+    }
+  }
+}
+
+core::CodecSpec codec_spec(v1::PlannedCodec codec, double density) {
+  core::CodecSpec spec;
+  switch (codec) {
+    case v1::INT8:
+    case v1::INT4:
+      spec.kind = core::CodecKind::kQuantize;
+      spec.bits = codec == v1::INT8 ? 8 : 4;
+      break;
+    case v1::TOP_K:
+      spec.kind = core::CodecKind::kTopK;
+      spec.bits = 4;
+      spec.density = density;
+      break;
+    default:
+      break;
+  }
+  return spec;
+}
+
 }  // namespace
 
 void check_compressor(Checker& checker, const v1::Compressor& compressor) {
@@ -178,7 +231,10 @@ void check_compressor(Checker& checker, const v1::Compressor& compressor) {
     checker.missing(
         path,
         "one of none, quantize, top_k, chunked_top_k, rand_k, perm_k, natural, low_rank, "
-        "shared_index");
+        "shared_index, auto");
+  }
+  if (compressor.has_auto_()) {
+    check_auto(checker, path + ".auto", compressor.auto_());
   }
   if (compressor.has_quantize()) {
     check_quantize(checker, path + ".quantize", compressor.quantize());
@@ -247,6 +303,9 @@ void fill_compressor(v1::Compressor& compressor, bool local) {
     if (shared.agreement() == v1::SKETCH && !shared.has_block()) {
       shared.set_block(64);
     }
+  }
+  if (compressor.has_auto_()) {
+    fill_auto(*compressor.mutable_auto_());
   }
   if (!compressor.has_error_feedback()) {
     compressor.set_error_feedback(compressor.has_feedback() || needs_feedback(compressor));
@@ -323,6 +382,15 @@ core::CodecSpec codec_spec(const v1::Compressor& compressor) {
     codec.kind = core::CodecKind::kNatural;
   }
   return codec;
+}
+
+std::vector<core::CodecSpec> candidate_codecs(const v1::Compressor& compressor) {
+  std::vector<core::CodecSpec> candidates;
+  for (const int codec : compressor.auto_().codecs()) {
+    candidates.push_back(
+        codec_spec(static_cast<v1::PlannedCodec>(codec), compressor.auto_().density()));
+  }
+  return candidates;
 }
 
 }  // namespace laconic::wire

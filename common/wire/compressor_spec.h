@@ -1,6 +1,8 @@
 // The compressor of a job file: its checks, its defaults, and what it means to the codecs.
 #pragma once
 
+#include <vector>
+
 #include "common/core/codec_spec.h"
 #include "common/core/exchange_spec.h"
 #include "common/wire/job_checker.h"
@@ -24,5 +26,8 @@ void set_shared_index(const v1::Compressor& compressor, core::ExchangeSpec& spec
 
 // The codec of a compressor with its defaults filled in; rank and world_size are not.
 core::CodecSpec codec_spec(const v1::Compressor& compressor);
+
+// What the planner chooses from, defaults applied; empty unless the compressor is auto.
+std::vector<core::CodecSpec> candidate_codecs(const v1::Compressor& compressor);
 
 }  // namespace laconic::wire

@@ -4,6 +4,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "common/core/exchange_spec.h"
 #include "common/core/format.h"
 #include "common/core/schedule_choice.h"
 #include "common/wire/compressor_spec.h"
@@ -381,6 +382,10 @@ void check_schedule(Checker& checker, const v1::Exchange& exchange) {
     checker.add(path,
                 "is RING with a codec, which would lose again at every hop; allowed: AUTO, "
                 "ALL_GATHER, SHARDED, STAR, TREE or HIERARCHICAL, or RING with compressor none");
+  } else if (exchange.schedule() == v1::HIERARCHICAL && compressor.has_auto_()) {
+    checker.add(path,
+                "is HIERARCHICAL with compressor auto, whose measurement knows no sites; allowed: "
+                "another schedule, or a named codec");
   } else if (exchange.schedule() > v1::ALL_GATHER && !core::may_be_cut(codec_spec(compressor))) {
     checker.add(path, absl::StrCat("is ", v1::ExchangeSchedule_Name(exchange.schedule()),
                                    ", which cuts the vector, and this compressor needs it whole; "
@@ -403,6 +408,9 @@ void check_exchange(Checker& checker, const v1::Exchange& exchange, int32_t work
   }
   check_schedule(checker, exchange);
   check_sites(checker, exchange, workers);
+  if (exchange.has_lanes()) {
+    checker.integer("spec.exchange.lanes", exchange.lanes(), 1, core::kLanesMax);
+  }
 }
 
 void check_workers(Checker& checker, const v1::Workers& workers) {

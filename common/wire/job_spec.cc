@@ -115,6 +115,7 @@ v1::Exchange with_exchange_defaults(v1::Exchange exchange) {
   if (exchange.schedule() == v1::EXCHANGE_SCHEDULE_UNSPECIFIED) {
     exchange.set_schedule(v1::AUTO);
   }
+  exchange.set_lanes(exchange.has_lanes() ? exchange.lanes() : 1);
   return exchange;
 }
 
@@ -137,10 +138,16 @@ core::ExchangeSpec exchange_spec(const v1::TrainJob& job) {
   spec.codec = codec_spec(exchange.compressor());
   spec.codec.world_size = job.spec().workers().has_count() ? job.spec().workers().count() : 1;
   spec.round_deadline = from_proto(exchange.round_deadline());
+  spec.candidates = candidate_codecs(exchange.compressor());
+  for (core::CodecSpec& candidate : spec.candidates) {
+    candidate.world_size = spec.codec.world_size;
+  }
+  spec.error_budget = exchange.compressor().auto_().error_budget();
   spec.schedule = to_schedule(exchange.schedule());
   set_feedback(exchange.compressor(), spec);
   spec.ranks_per_site = exchange.ranks_per_site();
   set_shared_index(exchange.compressor(), spec);
+  spec.lanes = exchange.lanes();
   if (exchange.has_local()) {
     spec.method = core::Method::kLocal;
     spec.inner_steps = exchange.local().inner_steps();

@@ -117,6 +117,13 @@ def communication_row():
         timeseries("Compression ratio", "Dense bytes over bytes sent, now. Above 1 saves.", "short",
                    target(f"sum by (job_id) (rate({dense}{{{SENT}}}{rate})) / "
                           f"sum by (job_id) (rate({wire}{{{SENT}}}{rate}))", "ratio")),
+        stat("Exchange", "Codec and schedule of the job, as its file or the planner chose them.", "short",
+             target(f"laconic_exchange_info{{{JOB}}}", "{{codec}} by {{schedule}}"), width=12,
+             text="name"),
+        timeseries("Payload share", "Payload bytes over frame bytes sent: what is not headers.",
+                   "percentunit",
+                   target(f"sum(rate(laconic_exchange_payload_bytes_total{{{SENT}}}{rate})) / "
+                          f"sum(rate({wire}{{{SENT}}}{rate}))", "payload")),
         timeseries("Throughput", "Frame bytes per second of all workers, by direction.", "Bps",
                    target(f"sum by (direction) (rate({wire}{{{JOB}}}{rate}))", "{{direction}}")),
         timeseries("Round phases", "Where rank 0's time goes: seconds of each phase per second. Below 1 "

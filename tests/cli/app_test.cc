@@ -188,6 +188,19 @@ TEST(ArgumentsTest, MissingOrWrongJobFileEndsWithTwoBeforeAnythingStarts) {
   EXPECT_FALSE(std::filesystem::exists(directory + "/o"));
 }
 
+TEST(ArgumentsTest, BenchLinkTakesTheSameFilesAndRefusesWhatIsOutOfRange) {
+  EXPECT_THAT(run({"bench", "link", "--help"}).out,
+              HasSubstr("laconic bench link -f examples/fashion_mnist.yaml"));
+  EXPECT_EQ(run({"bench"}).code, 2);
+  EXPECT_EQ(run({"bench", "link"}).code, 2);
+  EXPECT_EQ(run({"bench", "link", "-f", "/none.yaml"}).code, 2);
+  EXPECT_EQ(run({"bench", "link", "-f", job_file(), "--ranks", "0"}).code, 2);
+  EXPECT_EQ(run({"bench", "link", "-f", job_file(), "--error-budget", "3"}).code, 2);
+  const Outcome away =
+      run({"bench", "link", "-f", job_file(), "--server", "127.0.0.1:1", "--timeout", "1s"});
+  EXPECT_EQ(away.code, 8);
+}
+
 TEST(ArgumentsTest, OutputThatCannotBeADirectoryIsRefused) {
   const Outcome outcome = run({"run", "-f", job_file(), "--out", "/proc/laconic"});
   EXPECT_EQ(outcome.code, 2);
@@ -433,6 +446,8 @@ TEST(CompletionTest, BashAcceptsTheScriptAndItKnowsEveryCommand) {
                          "echo \"${COMPREPLY[@]}\"\n"
                       << "COMP_WORDS=(laconic nodes list -o j); COMP_CWORD=4; _laconic; "
                          "echo \"${COMPREPLY[@]}\"\n"
+                      << "COMP_WORDS=(laconic bench link --err); COMP_CWORD=3; _laconic; "
+                         "echo \"${COMPREPLY[@]}\"\n"
                       << "COMP_WORDS=(laconic wat); COMP_CWORD=1; _laconic; "
                          "echo \"${COMPREPLY[@]}\"\n";
   EXPECT_EQ(std::system(absl::StrCat("bash -n ", path).c_str()), 0);
@@ -440,7 +455,7 @@ TEST(CompletionTest, BashAcceptsTheScriptAndItKnowsEveryCommand) {
   std::string said(1000, '\0');
   said.resize(fread(said.data(), 1, said.size(), pipe));
   EXPECT_EQ(pclose(pipe), 0);
-  EXPECT_EQ(said, "--tail\njson\nwatch\n");
+  EXPECT_EQ(said, "--tail\njson\n--error-budget\nwatch\n");
 }
 
 TEST(CompletionTest, OtherShellsGetEveryCommandAndOption) {

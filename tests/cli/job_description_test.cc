@@ -58,5 +58,14 @@ TEST(DescribeJobTest, SaysWhereASizeIsNotCertain) {
   EXPECT_THAT(describe_example("bytes_gpt", {}), Not(HasSubstr("expected")));
 }
 
+TEST(DescribeJobTest, ShowsEveryCodecThatThePlannerMayTake) {
+  const std::string text = describe_example(
+      "fashion_mnist", {"spec.exchange.compressor={auto: {codecs: [FLOAT32, INT8]}}"});
+  EXPECT_THAT(text, HasSubstr("the planner chooses when the job starts"));
+  EXPECT_THAT(text, HasSubstr("float32"));
+  EXPECT_THAT(text, HasSubstr("int8"));
+  EXPECT_THAT(text, Not(HasSubstr("int4")));
+}
+
 }  // namespace
 }  // namespace laconic::cli

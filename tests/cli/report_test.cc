@@ -94,6 +94,73 @@ TEST(ReportJsonTest, TellsBytesBetweenSitesFromAllWhereTheJobKnowsSites) {
   EXPECT_EQ(report_data(job).sent_between_sites_max, 71);
 }
 
+v1::Job planned_job() {
+  v1::Job job = sample_job(2);
+  v1::ExchangeChoice& exchange = *job.mutable_ranks(0)->mutable_finished()->mutable_exchange();
+  exchange.set_schedule("sharded");
+  exchange.set_codec("int4");
+  v1::Plan& plan = *exchange.mutable_plan();
+  plan.set_latency_seconds(0.0204);
+  plan.set_bytes_per_second(12.1e6);
+  plan.set_error_budget(0.05);
+  for (const bool chosen : {true, false}) {
+    v1::PlannedWay& way = *plan.add_ways();
+    way.set_schedule(chosen ? "sharded" : "all_gather");
+    way.set_codec(chosen ? "int4" : "<top>");
+    way.set_codec_seconds(0.25);
+    way.set_latency_seconds(0.5);
+    way.set_wire_seconds(1);
+    way.set_sent_bytes(1500);
+    way.set_error(chosen ? 0.02 : 0.9);
+    way.set_within_budget(chosen);
+    way.set_chosen(chosen);
+  }
+  return job;
+}
+
+TEST(ReportJsonTest, SaysWhatWasExchangedAndWhy) {
+  const YAML::Node report = YAML::Load(report_json(report_data(planned_job())));
+  EXPECT_EQ(report["exchange"]["schedule"].as<std::string>(), "sharded");
+  EXPECT_EQ(report["exchange"]["codec"].as<std::string>(), "int4");
+  const YAML::Node plan = report["exchange"]["plan"];
+  EXPECT_EQ(plan["latency_seconds"].as<double>(), 0.0204);
+  ASSERT_EQ(plan["ways"].size(), 2U);
+  EXPECT_EQ(plan["ways"][0]["seconds"].as<double>(), 1.75);
+  EXPECT_TRUE(plan["ways"][0]["chosen"].as<bool>());
+  EXPECT_FALSE(plan["ways"][1]["within_budget"].as<bool>());
+}
+
+TEST(ReportJsonTest, ExchangeOfARunBeforeItsFirstStepIsNull) {
+  const YAML::Node report = YAML::Load(report_json(report_data(sample_job(2))));
+  EXPECT_TRUE(report["exchange"].IsNull());
+  v1::Job job = planned_job();
+  job.mutable_ranks(0)->mutable_finished()->mutable_exchange()->clear_plan();
+  EXPECT_TRUE(YAML::Load(report_json(report_data(job)))["exchange"]["plan"].IsNull());
+}
+
+TEST(ReportJsonTest, SaysHowMuchOfTheBytesWasPayloadAndWhereTheyWent) {
+  v1::Job job = sample_job(2);
+  v1::Finished& finished = *job.mutable_ranks(0)->mutable_finished();
+  finished.mutable_bytes()->set_payload_sent(3000000);
+  finished.add_peer_bytes();
+  finished.add_peer_bytes()->set_sent(3498000);
+  const YAML::Node bytes = YAML::Load(report_json(report_data(job)))["bytes"];
+  EXPECT_EQ(bytes["payload_sent_per_worker"][0].as<int64_t>(), 3000000);
+  EXPECT_EQ(bytes["payload_received_per_worker"][1].as<int64_t>(), 0);
+  EXPECT_EQ(bytes["sent_to"][0][1].as<int64_t>(), 3498000);
+  EXPECT_TRUE(bytes["sent_to"][1].IsNull());
+}
+
+TEST(ReportHtmlTest, ShowsThePlanWhereThereIsOne) {
+  const std::string html = report_html(report_data(planned_job()));
+  EXPECT_THAT(html, HasSubstr("<h2>Plan</h2>"));
+  EXPECT_THAT(html, HasSubstr("slowest link 20.4 ms, 12.1 MB/s each way"));
+  EXPECT_THAT(html, HasSubstr("int4 by sharded"));
+  EXPECT_THAT(html, HasSubstr("&lt;top&gt;"));
+  EXPECT_THAT(html, HasSubstr("over budget"));
+  EXPECT_THAT(report_html(report_data(sample_job(2))), Not(HasSubstr("<h2>Plan</h2>")));
+}
+
 TEST(ReportJsonTest, NotANumberIsNull) {
   v1::Job job = sample_job(2);
   job.mutable_history(0)->set_train_loss(kNan);

@@ -91,19 +91,27 @@ TEST(CostModelTest, RequantizingRingAddsUpErrorsThatShardedDoesNot) {
 
 TEST(PlannerTest, SlowLinkGetsTheSmallestPayloadTheBudgetAllows) {
   const auto candidates = all_candidates();
-  ASSERT_OK_AND_ASSIGN(const Plan loose, make_plan(8, kSlowWan, candidates, 1.0));
+  ASSERT_OK_AND_ASSIGN(
+      const Plan loose,
+      make_plan({.world_size = 8, .link = kSlowWan, .error_budget = 1.0}, candidates));
   EXPECT_EQ(candidates[loose.chosen.candidate].name, "top 1 %");
   EXPECT_EQ(loose.chosen.prediction.schedule, core::Schedule::kAllGather);
-  ASSERT_OK_AND_ASSIGN(const Plan tight, make_plan(8, kSlowWan, candidates, 1e-3));
+  ASSERT_OK_AND_ASSIGN(
+      const Plan tight,
+      make_plan({.world_size = 8, .link = kSlowWan, .error_budget = 1e-3}, candidates));
   EXPECT_EQ(candidates[tight.chosen.candidate].name, "int8");
   EXPECT_EQ(tight.chosen.prediction.schedule, core::Schedule::kSharded);
-  ASSERT_OK_AND_ASSIGN(const Plan none, make_plan(8, kSlowWan, candidates, 0));
+  ASSERT_OK_AND_ASSIGN(
+      const Plan none,
+      make_plan({.world_size = 8, .link = kSlowWan, .error_budget = 0}, candidates));
   EXPECT_EQ(candidates[none.chosen.candidate].name, "float32");
 }
 
 TEST(PlannerTest, FastLinkGetsDense) {
   const auto candidates = all_candidates();
-  ASSERT_OK_AND_ASSIGN(const Plan plan, make_plan(8, kHundredGigabit, candidates, 1.0));
+  ASSERT_OK_AND_ASSIGN(
+      const Plan plan,
+      make_plan({.world_size = 8, .link = kHundredGigabit, .error_budget = 1.0}, candidates));
   EXPECT_EQ(candidates[plan.chosen.candidate].name, "float32");
 }
 
@@ -112,16 +120,39 @@ TEST(PlannerTest, DenseIsTakenWhenCompressionGainsLessThanPredictionsAreGood) {
   candidates[1].cost.encode_seconds = 0;
   candidates[1].cost.decode_seconds = 0;
   candidates[1].cost.payload_bytes = candidates[0].cost.payload_bytes * 97 / 100;
-  ASSERT_OK_AND_ASSIGN(const Plan close, make_plan(4, kGigabit, candidates, 1.0));
+  ASSERT_OK_AND_ASSIGN(
+      const Plan close,
+      make_plan({.world_size = 4, .link = kGigabit, .error_budget = 1.0}, candidates));
   EXPECT_EQ(close.chosen.candidate, 0U);
   candidates[1].cost.payload_bytes = candidates[0].cost.payload_bytes * 90 / 100;
-  ASSERT_OK_AND_ASSIGN(const Plan clear, make_plan(4, kGigabit, candidates, 1.0));
+  ASSERT_OK_AND_ASSIGN(
+      const Plan clear,
+      make_plan({.world_size = 4, .link = kGigabit, .error_budget = 1.0}, candidates));
   EXPECT_EQ(clear.chosen.candidate, 1U);
+}
+
+TEST(PlannerTest, DenseIsTakenWhereCompressionSavesLessThanAMillisecond) {
+  std::vector<Candidate> candidates = {dense(), quantized("eighth", 4, 1e-6)};
+  const auto chosen_of = [&](int64_t dense_bytes) {
+    for (Candidate& candidate : candidates) {
+      candidate.cost.encode_seconds = 0;
+      candidate.cost.decode_seconds = 0;
+    }
+    candidates[0].cost.payload_bytes = dense_bytes;
+    candidates[1].cost.payload_bytes = dense_bytes / 8;
+    const auto plan = make_plan({.world_size = 2, .link = kGigabit, .error_budget = 1}, candidates);
+    EXPECT_OK(plan.status());
+    return plan->chosen.candidate;
+  };
+  EXPECT_EQ(chosen_of(125'000), 0U);    // 1 ms on the wire: seven eighths of it could be saved
+  EXPECT_EQ(chosen_of(1'250'000), 1U);  // 10 ms
 }
 
 TEST(PlannerTest, WaysAreSortedAndExplainedWithNumbers) {
   const auto candidates = all_candidates();
-  ASSERT_OK_AND_ASSIGN(const Plan plan, make_plan(4, kGigabit, candidates, 1.0));
+  ASSERT_OK_AND_ASSIGN(
+      const Plan plan,
+      make_plan({.world_size = 4, .link = kGigabit, .error_budget = 1.0}, candidates));
   for (size_t i = 1; i < plan.ways.size(); ++i) {
     EXPECT_LE(plan.ways[i - 1].prediction.seconds(), plan.ways[i].prediction.seconds());
   }
@@ -130,23 +161,86 @@ TEST(PlannerTest, WaysAreSortedAndExplainedWithNumbers) {
 }
 
 TEST(PlannerTest, AloneIsDense) {
-  ASSERT_OK_AND_ASSIGN(const Plan plan, make_plan(1, kSlowWan, all_candidates(), 1.0));
+  ASSERT_OK_AND_ASSIGN(
+      const Plan plan,
+      make_plan({.world_size = 1, .link = kSlowWan, .error_budget = 1.0}, all_candidates()));
   EXPECT_EQ(plan.chosen.candidate, 0U);
 }
 
 TEST(PlannerTest, ImpossibleInputIsRefused) {
   const auto candidates = all_candidates();
-  EXPECT_THAT(make_plan(4, {.latency_seconds = 0, .bytes_per_second = 0}, candidates, 1),
+  EXPECT_THAT(make_plan({.world_size = 4,
+                         .link = {.latency_seconds = 0, .bytes_per_second = 0},
+                         .error_budget = 1},
+                        candidates),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("above 0")));
-  EXPECT_THAT(make_plan(4, {.latency_seconds = -1, .bytes_per_second = 1}, candidates, 1),
+  EXPECT_THAT(make_plan({.world_size = 4,
+                         .link = {.latency_seconds = -1, .bytes_per_second = 1},
+                         .error_budget = 1},
+                        candidates),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("0 or more")));
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  EXPECT_THAT(make_plan(4, {.latency_seconds = nan, .bytes_per_second = 1}, candidates, 1),
+  EXPECT_THAT(make_plan({.world_size = 4,
+                         .link = {.latency_seconds = nan, .bytes_per_second = 1},
+                         .error_budget = 1},
+                        candidates),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("nan")));
-  EXPECT_THAT(make_plan(4, kGigabit, {}, 1),
+  EXPECT_THAT(make_plan({.world_size = 4, .link = kGigabit, .error_budget = 1}, {}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("none of 0")));
-  EXPECT_THAT(make_plan(4, kGigabit, std::vector<Candidate>{top_1_percent()}, 0.1),
+  EXPECT_THAT(make_plan({.world_size = 4, .link = kGigabit, .error_budget = 0.1},
+                        std::vector<Candidate>{top_1_percent()}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("dense float32")));
+}
+
+TEST(PlannerTest, WaysOverTheBudgetAreListedButNotTaken) {
+  const auto candidates = all_candidates();
+  ASSERT_OK_AND_ASSIGN(
+      const Plan plan,
+      make_plan({.world_size = 8, .link = kSlowWan, .error_budget = 0.1}, candidates));
+  EXPECT_EQ(candidates[plan.chosen.candidate].name, "int4");
+  ASSERT_FALSE(plan.over_budget.empty());
+  for (const PlannedWay& way : plan.over_budget) {
+    EXPECT_EQ(candidates[way.candidate].name, "top 1 %");
+  }
+  for (const PlannedWay& way : plan.ways) {
+    EXPECT_LE(way.prediction.error, 0.1);
+  }
+}
+
+TEST(PlannerTest, CodecThatNeedsTheWholeVectorGoesByAllGatherOnly) {
+  std::vector<Candidate> candidates = {quantized("whole", 4, 1e-3)};
+  candidates[0].may_be_cut = false;
+  ASSERT_OK_AND_ASSIGN(
+      const Plan plan,
+      make_plan({.world_size = 8, .link = kSlowWan, .error_budget = 1}, candidates));
+  ASSERT_EQ(plan.ways.size(), 1U);
+  EXPECT_EQ(plan.chosen.prediction.schedule, core::Schedule::kAllGather);
+}
+
+TEST(PlannerTest, TinyRoundsGoDenseByAllGatherAndBigOnesSharded) {
+  std::vector<Candidate> candidates = {dense()};
+  ASSERT_OK_AND_ASSIGN(const Plan big, make_plan({.world_size = 2, .link = kGigabit}, candidates));
+  EXPECT_EQ(big.chosen.prediction.schedule, core::Schedule::kSharded);
+  candidates[0].cost.payload_bytes = 1000;
+  ASSERT_OK_AND_ASSIGN(const Plan tiny, make_plan({.world_size = 2, .link = kGigabit}, candidates));
+  EXPECT_EQ(tiny.chosen.prediction.schedule, core::Schedule::kAllGather);
+}
+
+TEST(PlannerTest, ScheduleOfTheRequestLeavesOnlyItsWays) {
+  const auto candidates = all_candidates();
+  ASSERT_OK_AND_ASSIGN(
+      const Plan star,
+      make_plan(
+          {.world_size = 4, .link = kSlowWan, .error_budget = 2, .schedule = core::Schedule::kStar},
+          candidates));
+  for (const PlannedWay& way : star.ways) {
+    EXPECT_EQ(way.prediction.schedule, core::Schedule::kStar);
+  }
+  EXPECT_THAT(
+      make_plan(
+          {.world_size = 4, .link = kSlowWan, .error_budget = 2, .schedule = core::Schedule::kRing},
+          std::vector<Candidate>{top_1_percent()}),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("by the schedule ring")));
 }
 
 }  // namespace

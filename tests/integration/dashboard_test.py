@@ -230,12 +230,13 @@ class DashboardTest(unittest.TestCase):
 
     def test_bytes_and_dense_bytes_have_the_same_labels(self):
         labels = []
-        for name in ("wire", "dense"):
+        for name in ("wire", "dense", "payload"):
             series = self.fleet.query(f'laconic_exchange_{name}_bytes_total{{job_id="$job_id"}}')
             labels.append(sorted(sorted(one["metric"].items()) for one in (
                 {"metric": {k: v for k, v in one["metric"].items() if k != "__name__"}}
                 for one in series)))
         self.assertEqual(labels[0], labels[1])
+        self.assertEqual(labels[0], labels[2])
 
     def test_promtool_accepts_the_metrics(self):
         text = fetch(f"http://{self.fleet.metrics}/metrics")

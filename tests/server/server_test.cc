@@ -409,6 +409,10 @@ TEST_F(ServerTest, MetricsShowTheJobAndItsBytes) {
   EXPECT_THAT(text, HasSubstr(absl::StrCat("laconic_exchange_wire_bytes_total{direction=\"sent\","
                                            "job_id=\"",
                                            job.id(), "\",link=\"lan\"} 70")));
+  EXPECT_THAT(text,
+              HasSubstr(absl::StrCat("laconic_exchange_payload_bytes_total{direction=\"sent\","
+                                     "job_id=\"",
+                                     job.id(), "\",link=\"lan\"} 0")));
   EXPECT_THAT(text, HasSubstr("method=\"CreateJob\""));
 }
 

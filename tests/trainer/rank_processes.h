@@ -9,6 +9,7 @@
 #include <spawn.h>
 #include <sys/wait.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -52,6 +53,12 @@ class TestWorker final : public v1::TrainerService::Service {
   void never_launch() {
     const absl::MutexLock lock(&mutex_);
     held_back_ = true;
+  }
+
+  // Every rank reaches the others at what `route` makes of their addresses. Before trainers start.
+  void route_peers(std::function<std::string(const std::string&)> route) {
+    const absl::MutexLock lock(&mutex_);
+    route_ = std::move(route);
   }
 
   Reports reports(const std::string& token) {
@@ -111,7 +118,7 @@ class TestWorker final : public v1::TrainerService::Service {
       reports.failure = report.failure();
     } else if (report.has_hello()) {
       reports.hello = report.hello();
-      addresses_[token] = report.hello().peer_address();
+      addresses_[token] = route_(report.hello().peer_address());
       launch();
     }
   }
@@ -137,6 +144,8 @@ class TestWorker final : public v1::TrainerService::Service {
   const int world_size_;
   absl::Mutex mutex_;
   bool held_back_ ABSL_GUARDED_BY(mutex_) = false;
+  std::function<std::string(const std::string&)> route_ ABSL_GUARDED_BY(mutex_) =
+      [](const std::string& address) { return address; };
   std::map<std::string, Reports> reports_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::string> addresses_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, grpc::ServerReaderWriter<v1::AttachResponse, v1::AttachRequest>*> streams_

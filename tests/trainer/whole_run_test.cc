@@ -25,6 +25,21 @@ TEST_F(WholeRunTest, AResNetIsTrainedByMuon) {
   EXPECT_TRUE(first.finished->has_eval_accuracy());
 }
 
+TEST_F(WholeRunTest, LanesCarryTheSameBits) {
+  std::vector<uint64_t> digests;
+  for (const int lanes : {1, 3}) {
+    job_.mutable_spec()->mutable_exchange()->set_lanes(lanes);
+    start_worker(2);
+    start_trainer(0);
+    start_trainer(1);
+    EXPECT_EQ(wait_for_exit(0) + wait_for_exit(1), 0);
+    digests.push_back(worker_->reports(token_of(0)).finished.value_or(v1::Finished()).digest());
+    worker_.reset();
+  }
+  EXPECT_NE(digests[0], 0U);
+  EXPECT_EQ(digests[0], digests[1]);
+}
+
 TEST_F(WholeRunTest, LocalSharesOfUnlikeSizeAreTrainedWhereTheyAre) {
   v1::TrainJobSpec& spec = *job_.mutable_spec();
   spec.mutable_model()->mutable_softmax()->set_classes(2);

@@ -306,5 +306,46 @@ TEST(EntropySpecTest, IsRefusedWhereThereIsNothingToGain) {
   }
 }
 
+TEST(AutoSpecTest, OffersFourCodecsWithinFivePercentByDefault) {
+  const core::ExchangeSpec spec = spec_of("auto {}");
+  EXPECT_EQ(spec.codec.kind, core::CodecKind::kNone);
+  EXPECT_TRUE(spec.error_feedback);
+  EXPECT_EQ(spec.error_budget, 0.05);
+  ASSERT_EQ(spec.candidates.size(), 4U);
+  EXPECT_EQ(spec.candidates[0], (core::CodecSpec{.world_size = 3}));
+  EXPECT_EQ(spec.candidates[1],
+            (core::CodecSpec{.kind = core::CodecKind::kQuantize, .bits = 8, .world_size = 3}));
+  EXPECT_EQ(spec.candidates[2],
+            (core::CodecSpec{.kind = core::CodecKind::kQuantize, .bits = 4, .world_size = 3}));
+  EXPECT_EQ(spec.candidates[3],
+            (core::CodecSpec{
+                .kind = core::CodecKind::kTopK, .bits = 4, .density = 0.01, .world_size = 3}));
+  EXPECT_EQ(complaints("auto {}"), "");
+  EXPECT_TRUE(spec_of("none {}").candidates.empty());
+}
+
+TEST(AutoSpecTest, TakesWhatTheJobNames) {
+  const core::ExchangeSpec spec = spec_of(
+      "auto {codecs: [TOP_K, FLOAT32] density: 0.001 error_budget: 2} error_feedback: false");
+  ASSERT_EQ(spec.candidates.size(), 2U);
+  EXPECT_EQ(spec.candidates[0].density, 0.001);
+  EXPECT_EQ(spec.candidates[1].kind, core::CodecKind::kNone);
+  EXPECT_EQ(spec.error_budget, 2);
+  EXPECT_FALSE(spec.error_feedback);
+}
+
+TEST(AutoSpecTest, RefusesWhatIsOutsideItsRanges) {
+  EXPECT_EQ(complaints("auto {error_budget: 0}"),
+            "auto.error_budget is 0; allowed: greater than 0, at most 2\n");
+  EXPECT_EQ(complaints("auto {error_budget: 2.5}"),
+            "auto.error_budget is 2.5; allowed: greater than 0, at most 2\n");
+  EXPECT_EQ(complaints("auto {density: 0.6}"),
+            "auto.density is 0.6; allowed: greater than 0, at most 0.5\n");
+  EXPECT_EQ(complaints("auto {codecs: [INT8, PLANNED_CODEC_UNSPECIFIED]}"),
+            "auto.codecs[1] is 0; allowed: FLOAT32, INT8, INT4 or TOP_K\n");
+  EXPECT_NE(complaints("auto {} entropy: true"), "");
+  EXPECT_NE(complaints("auto {} feedback: EF21"), "");
+}
+
 }  // namespace
 }  // namespace laconic::wire

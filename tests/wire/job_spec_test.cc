@@ -192,6 +192,19 @@ TEST(CheckJobTest, NamesWhatIsWrongWithTrainingAndExchange) {
        },
        "spec.exchange.schedule is 9; allowed: AUTO, ALL_GATHER, SHARDED, RING, STAR, TREE or "
        "HIERARCHICAL\n"},
+      {[](v1::TrainJob& j) {
+         v1::Exchange& exchange = *j.mutable_spec()->mutable_exchange();
+         exchange.mutable_compressor()->mutable_auto_();
+         exchange.mutable_compressor()->clear_feedback();
+         exchange.set_schedule(v1::HIERARCHICAL);
+         exchange.set_ranks_per_site(1);
+       },
+       "spec.exchange.schedule is HIERARCHICAL with compressor auto, whose measurement knows no "
+       "sites; allowed: another schedule, or a named codec\n"},
+      {[](v1::TrainJob& j) { j.mutable_spec()->mutable_exchange()->set_lanes(0); },
+       "spec.exchange.lanes is 0; allowed: 1..16\n"},
+      {[](v1::TrainJob& j) { j.mutable_spec()->mutable_exchange()->set_lanes(17); },
+       "spec.exchange.lanes is 17; allowed: 1..16\n"},
   });
 }
 
@@ -357,6 +370,14 @@ TEST(ModelLayoutTest, KnowsNothingOfATorchScriptFile) {
               StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("TorchScript")));
   EXPECT_THAT(model_layout(v1::Model(), {}),
               StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("spec.model")));
+}
+
+TEST(ExchangeSpecTest, OneLaneUnlessTheJobAsksForMore) {
+  v1::TrainJob job = valid_job();
+  EXPECT_EQ(exchange_spec(job).lanes, 1);
+  job.mutable_spec()->mutable_exchange()->set_lanes(core::kLanesMax);
+  EXPECT_TRUE(check_job(job).empty());
+  EXPECT_EQ(exchange_spec(job).lanes, core::kLanesMax);
 }
 
 TEST(ExchangeSpecTest, TakesTheScheduleThatTheJobNames) {

@@ -39,9 +39,10 @@ void log_point(const v1::HistoryPoint& point) {
 
 }  // namespace
 
-RunMeter::RunMeter(WorkerLink& link, int64_t steps)
+RunMeter::RunMeter(WorkerLink& link, int64_t steps, const v1::ExchangeChoice& choice)
     : link_(link),
       point_every_(std::max<int64_t>(1, steps / kPointsPerRun)),
+      choice_(choice),
       start_(absl::Now()),
       next_progress_(start_) {}
 
@@ -71,6 +72,9 @@ void RunMeter::send_progress(int64_t step, const sync::SyncStats& stats, const R
   progress.set_residual_norm(stats.residual_norm);
   progress.set_pseudo_gradient_norm(stats.update_norm);
   progress.set_compression_error_ratio(stats.compression_error_ratio);
+  if (!choice_.schedule().empty()) {
+    *progress.mutable_exchange() = choice_;
+  }
   link_.report(std::move(report));
   since_progress_ = {};
 }
@@ -121,6 +125,22 @@ v1::Finished RunMeter::finished(int64_t steps, const std::optional<Evaluation>& 
   *result.mutable_bytes() = to_proto(bytes);
   *result.mutable_phases() = phases(stats);
   return result;
+}
+
+void report_exchange(const v1::ExchangeChoice& choice, const collective::Transport& transport,
+                     v1::Finished& finished) {
+  if (!finished.has_bytes()) {
+    *finished.mutable_bytes() = to_proto({.all = transport.bytes(), .between_sites = {}});
+  }
+  if (transport.rank() == 0) {
+    *finished.mutable_exchange() = choice;
+  }
+  if (transport.world_size() > kPeerBytesRanksMax) {
+    return;
+  }
+  for (int rank = 0; rank < transport.world_size(); ++rank) {
+    *finished.add_peer_bytes() = to_proto({.all = transport.peer_bytes(rank), .between_sites = {}});
+  }
 }
 
 }  // namespace laconic::trainer

@@ -27,8 +27,9 @@ struct RankBytes {
 // Owned by one thread.
 class RunMeter {
  public:
-  // `link` must outlive this object. The clock starts now.
-  RunMeter(WorkerLink& link, int64_t steps);
+  // `link` must outlive this object. choice: stands in every progress report unless it is empty.
+  // The clock starts now.
+  RunMeter(WorkerLink& link, int64_t steps, const v1::ExchangeChoice& choice);
 
   // Runs `work` and counts its time as computing, or as evaluating.
   template <typename Work>
@@ -52,7 +53,8 @@ class RunMeter {
   };
   void step_done(const Step& step, const sync::SyncStats& stats, const RankBytes& bytes);
 
-  // The last report, without digest and files. Evaluation is set by rank 0 only.
+  // The last report, without digest, files and what report_exchange() adds. Evaluation is set by
+  // rank 0 only.
   v1::Finished finished(int64_t steps, const std::optional<Evaluation>& evaluation,
                         const sync::SyncStats& stats, const RankBytes& bytes) const;
 
@@ -81,6 +83,7 @@ class RunMeter {
 
   WorkerLink& link_;
   const int64_t point_every_;
+  const v1::ExchangeChoice choice_;
   const absl::Time start_;
   absl::Time next_progress_;
   absl::Duration compute_;
@@ -89,5 +92,13 @@ class RunMeter {
   MeanLoss since_point_;
   double last_interval_loss_ = 0;
 };
+
+// Worlds up to this size report the bytes of every pair of ranks.
+inline constexpr int kPeerBytesRanksMax = 64;
+
+// Adds to the last report what was sent and received per peer, in all where that is not set yet,
+// and on rank 0 by which schedule and codec.
+void report_exchange(const v1::ExchangeChoice& choice, const collective::Transport& transport,
+                     v1::Finished& finished);
 
 }  // namespace laconic::trainer

@@ -21,6 +21,7 @@
 #include "common/wire/job_spec.h"
 #include "common/wire/status.h"
 #include "worker/trainer/dataset.h"
+#include "worker/trainer/exchange_choice.h"
 #include "worker/trainer/failure.h"
 #include "worker/trainer/flat_model.h"
 #include "worker/trainer/models.h"
@@ -127,6 +128,30 @@ absl::StatusOr<v1::Launch> join(collective::GrpcTransport& transport, WorkerLink
   return launch;
 }
 
+// A measurement fails as an exchange before the first step does, or because the job allows no way.
+absl::StatusOr<ExchangeChoice> measured(absl::StatusOr<ExchangeChoice> choice,
+                                        const collective::Communicator& communicator) {
+  if (absl::IsInvalidArgument(choice.status())) {
+    return failure(
+        absl::StatusCode::kInvalidArgument, kBadJob,
+        absl::StrCat("spec.exchange.compressor.auto: ", std::string(choice.status().message())));
+  }
+  LACONIC_RETURN_IF_ERROR(
+      exchange_failure(choice.status(), /*step=*/0, communicator.failed_rank()));
+  return choice;
+}
+
+// The last report of a run that was to measure and not to train.
+absl::StatusOr<v1::Finished> end_after_measuring(const ExchangeChoice& choice,
+                                                 collective::Transport& transport,
+                                                 absl::Duration deadline) {
+  LACONIC_RETURN_IF_ERROR(exchange_failure(transport.finish(absl::Now() + deadline), /*step=*/0,
+                                           transport.lost_rank()));
+  v1::Finished finished;
+  report_exchange(choice.message, transport, finished);
+  return finished;
+}
+
 std::map<std::string, std::string> result_metadata(const Loaded& loaded) {
   std::map<std::string, std::string> metadata = loaded.data->preparation();
   metadata["format"] = "pt";
@@ -150,7 +175,8 @@ absl::StatusOr<v1::Finished> run_rank(const RankOptions& options,
                                                            .world_size = options.world.world_size,
                                                            .host = options.peer_host,
                                                            .job_id = options.job_id,
-                                                           .peer_token = options.peer_token}));
+                                                           .peer_token = options.peer_token,
+                                                           .lanes = exchange.lanes}));
   stop->set_listener([plane, link](const absl::Status& reason) {
     plane->transport->abort(reason);
     link->wake();
@@ -162,8 +188,15 @@ absl::StatusOr<v1::Finished> run_rank(const RankOptions& options,
   plane->communicator = std::make_unique<collective::Communicator>(
       *plane->transport, launch.generation(), exchange.round_deadline);
   LACONIC_ASSIGN_OR_RETURN(
+      const ExchangeChoice choice,
+      measured(choose_exchange(exchange, loaded.flat->layout(), *plane->communicator, *link),
+               *plane->communicator));
+  if (loaded.job.spec().exchange().compressor().auto_().measure_only()) {
+    return end_after_measuring(choice, *plane->transport, exchange.round_deadline);
+  }
+  LACONIC_ASSIGN_OR_RETURN(
       const std::unique_ptr<sync::SyncMethod> sync,
-      sync::make_sync_method(exchange, loaded.flat->layout(), *plane->communicator));
+      sync::make_sync_method(choice.spec, loaded.flat->layout(), *plane->communicator));
   LACONIC_ASSIGN_OR_RETURN(v1::Finished finished, train({.model = *loaded.model,
                                                          .flat = *loaded.flat,
                                                          .data = *loaded.data,
@@ -172,7 +205,8 @@ absl::StatusOr<v1::Finished> run_rank(const RankOptions& options,
                                                          .communicator = *plane->communicator,
                                                          .transport = *plane->transport,
                                                          .link = *link,
-                                                         .stop = *stop},
+                                                         .stop = *stop,
+                                                         .choice = choice.message},
                                                         loop_options(loaded.job)));
   if (options.world.rank == 0) {
     LACONIC_ASSIGN_OR_RETURN(const std::vector<std::string> files,

@@ -109,7 +109,7 @@ absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions
   const bool evaluates = parts.communicator.rank() == 0;
   const sync::ModelView view = parts.flat.view();
   LACONIC_RETURN_IF_ERROR(exchanged(parts, 0, parts.sync.begin(view)));
-  RunMeter meter(parts.link, steps);
+  RunMeter meter(parts.link, steps, evaluates ? parts.choice : v1::ExchangeChoice());
   std::optional<Evaluation> evaluation;
   bool evaluation_is_due = false;
   parts.model.set_training(true);
@@ -148,6 +148,7 @@ absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions
   }
   v1::Finished finished =
       meter.finished(steps, evaluation, parts.sync.stats(), rank_bytes(parts, options));
+  report_exchange(parts.choice, parts.transport, finished);
   finished.set_digest(parts.sync.digest());
   return finished;
 }

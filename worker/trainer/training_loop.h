@@ -42,6 +42,7 @@ struct TrainingParts {
   collective::Transport& transport;
   WorkerLink& link;
   const StopSignal& stop;
+  const v1::ExchangeChoice& choice;  // for the reports
 };
 
 // Trains to the end and ends the exchange in good order. Rank 0 evaluates at the first shared state

@@ -1,0 +1,63 @@
+#include "common/sync/exchange_planner.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "common/collective/link_probe.h"
+#include "common/core/codec_name.h"
+#include "common/core/payload_size.h"
+#include "common/core/schedule_choice.h"
+#include "common/core/status_macros.h"
+
+namespace laconic::sync {
+namespace {
+
+// Nothing is measured where nothing is sent; any link gives the same plan.
+constexpr collective::LinkCost kNoLink{.latency_seconds = 0, .bytes_per_second = 1};
+
+absl::StatusOr<collective::CodecCost> measure(const core::CodecSpec& spec,
+                                              const core::Layout& layout,
+                                              collective::Communicator& communicator) {
+  const core::Layout probed = {
+      {{"probe", 1, std::min<int64_t>(layout.elements(), kProbeElementsMax)}}};
+  LACONIC_ASSIGN_OR_RETURN(const std::unique_ptr<compress::Codec> codec,
+                           compress::make_codec(spec, probed));
+  LACONIC_ASSIGN_OR_RETURN(
+      collective::CodecCost cost,
+      collective::probe_codec(communicator, *codec, layout.elements(), collective::OpTag{}));
+  cost.payload_bytes = core::payload_bytes_expected(spec, layout);
+  return cost;
+}
+
+}  // namespace
+
+absl::StatusOr<PlannedExchange> plan_exchange(const core::ExchangeSpec& asked,
+                                              const core::Layout& layout,
+                                              collective::Communicator& communicator) {
+  const bool alone = communicator.world_size() == 1;
+  PlannedExchange planned{.spec = asked, .link = kNoLink, .candidates = {}, .plan = {}};
+  if (!alone) {
+    LACONIC_ASSIGN_OR_RETURN(planned.link,
+                             collective::probe_links(communicator, {}, 4 * layout.elements()));
+  }
+  for (const core::CodecSpec& spec : asked.candidates) {
+    collective::Candidate candidate{
+        .name = core::codec_name(spec), .cost = {}, .may_be_cut = core::may_be_cut(spec)};
+    if (!alone) {
+      LACONIC_ASSIGN_OR_RETURN(candidate.cost, measure(spec, layout, communicator));
+    }
+    planned.candidates.push_back(std::move(candidate));
+  }
+  LACONIC_ASSIGN_OR_RETURN(planned.plan,
+                           collective::make_plan({.world_size = communicator.world_size(),
+                                                  .link = planned.link,
+                                                  .error_budget = asked.error_budget,
+                                                  .schedule = asked.schedule},
+                                                 planned.candidates));
+  const collective::PlannedWay& chosen = planned.plan.chosen;
+  planned.spec.codec = alone ? core::CodecSpec{} : asked.candidates[chosen.candidate];
+  planned.spec.schedule = alone ? core::Schedule::kAuto : chosen.prediction.schedule;
+  return planned;
+}
+
+}  // namespace laconic::sync
