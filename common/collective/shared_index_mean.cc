@@ -102,7 +102,7 @@ absl::Status SharedIndexMean::run(Communicator& communicator, std::span<const fl
   }
   LACONIC_RETURN_IF_ERROR(take(v));
   open_ = true;
-  const absl::Status status = exchange(communicator, tag);
+  absl::Status status = exchange(communicator, tag);
   if (!status.ok()) {
     rollback();
   }

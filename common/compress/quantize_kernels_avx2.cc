@@ -143,13 +143,13 @@ struct Avx2 {
   static __m256d broadcast_double(double x) { return _mm256_set1_pd(x); }
   static void store_doubles(double* to, Floats x) {
     const Sums wide = doubles(x);
-    for (int i = 0; i < 4; ++i) {
+    for (size_t i = 0; i < 4; ++i) {
       _mm256_store_pd(to + 4 * i, wide.part[i]);
     }
   }
   static int64_t accumulate_above(Sums& sums, const double* from, __m256d limit) {
     int64_t count = 0;
-    for (int i = 0; i < 4; ++i) {
+    for (size_t i = 0; i < 4; ++i) {
       const __m256d x = _mm256_load_pd(from + 4 * i);
       const __m256d above = _mm256_cmp_pd(x, limit, _CMP_GT_OQ);
       sums.part[i] = _mm256_add_pd(sums.part[i], _mm256_and_pd(above, x));

@@ -59,7 +59,7 @@ int64_t shared_index_sent_bytes(const SharedIndexSpec& spec, Schedule schedule,
   }
   // A piece to every rank, then its own piece to all.
   const int64_t piece = (leader_bytes_max(spec, elements) + world_size - 1) / world_size;
-  return values + 2 * (world_size - 1) * framed_bytes(piece);
+  return values + int64_t{2} * (world_size - 1) * framed_bytes(piece);
 }
 
 int64_t shared_index_payload_bytes(const SharedIndexSpec& spec, const Layout& layout) {

@@ -278,6 +278,7 @@ void MeanExchange::take_norms(const compress::FeedbackNorms& norms) {
 absl::Status MeanExchange::decode_mean(const std::vector<collective::Payload>& payloads,
                                        std::span<float> out) const {
   std::vector<std::span<const uint8_t>> bytes;
+  bytes.reserve(payloads.size());
   for (const collective::Payload& payload : payloads) {
     bytes.push_back(payload.bytes());
   }
