@@ -210,7 +210,7 @@ TEST_F(JobFileTest, PointsAtUnknownKeysAndBadDurations) {
        "steps, batch_size, optimizer, schedule, eval_every_steps, eval_samples, clip_norm"},
       {"local: {inner_steps: 4}", "sparse: {}",
        "job.yaml:19:5: spec.exchange.sparse is unknown; allowed: dense, local, compressor, "
-       "round_deadline, schedule, ranks_per_site"},
+       "round_deadline, schedule, ranks_per_site, lanes"},
       {"local: {inner_steps: 4}", "local: {inner_steps: 4}\n    dense: {}",
        "job.yaml:20:5: spec.exchange.dense cannot stand beside local; allowed: one of dense, "
        "local"},

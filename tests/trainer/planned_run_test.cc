@@ -88,7 +88,8 @@ TEST_F(PlannedRunTest, ThinLinkTrainsCompressedAndSaysWhy) {
   EXPECT_EQ(exchange.codec(), "int4");
   ASSERT_NE(chosen(exchange), nullptr);
   EXPECT_LE(chosen(exchange)->error(), exchange.plan().error_budget());
-  EXPECT_GE(exchange.plan().latency_seconds(), 0.02);
+  // A probe that one rank starts late finds the other's on its way: less than the link's 20 ms.
+  EXPECT_GE(exchange.plan().latency_seconds(), 0.005);
   EXPECT_LT(exchange.plan().bytes_per_second(), 2e6);
   const std::vector<std::string> told = notes();
   ASSERT_EQ(told.size(), 1U);
