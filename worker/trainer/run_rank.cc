@@ -130,14 +130,18 @@ absl::StatusOr<v1::Launch> join(collective::GrpcTransport& transport, WorkerLink
 
 // A measurement fails as an exchange before the first step does, or because the job allows no way.
 absl::StatusOr<ExchangeChoice> measured(absl::StatusOr<ExchangeChoice> choice,
-                                        const collective::Communicator& communicator) {
+                                        const DataPlane& plane, absl::Duration deadline) {
   if (absl::IsInvalidArgument(choice.status())) {
+    // All ranks come to this, if nobody leaves before the others have what they need for it.
+    if (const absl::Status end = plane.transport->finish(absl::Now() + deadline); !end.ok()) {
+      spdlog::warn("{}", std::string(end.message()));
+    }
     return failure(
         absl::StatusCode::kInvalidArgument, kBadJob,
         absl::StrCat("spec.exchange.compressor.auto: ", std::string(choice.status().message())));
   }
   LACONIC_RETURN_IF_ERROR(
-      exchange_failure(choice.status(), /*step=*/0, communicator.failed_rank()));
+      exchange_failure(choice.status(), /*step=*/0, plane.communicator->failed_rank()));
   return choice;
 }
 
@@ -190,7 +194,7 @@ absl::StatusOr<v1::Finished> run_rank(const RankOptions& options,
   LACONIC_ASSIGN_OR_RETURN(
       const ExchangeChoice choice,
       measured(choose_exchange(exchange, loaded.flat->layout(), *plane->communicator, *link),
-               *plane->communicator));
+               *plane, exchange.round_deadline));
   if (loaded.job.spec().exchange().compressor().auto_().measure_only()) {
     return end_after_measuring(choice, *plane->transport, exchange.round_deadline);
   }
