@@ -35,6 +35,8 @@ class BufferPool {
               const std::lock_guard lock(spare->mutex);
               if (spare->buffers.size() < spare->limit) {
                 spare->buffers.push_back(std::move(owned));
+              } else if (spare->limit > 0) {
+                std::swap(spare->buffers.back(), owned);
               }
             }};
   }

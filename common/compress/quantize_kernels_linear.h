@@ -210,6 +210,9 @@ void ordered_mean_of(const uint8_t* const* terms, int64_t ranks, uint8_t* out, i
     V::store_unaligned(out + 4 * i, V::quotient(sums, divisor));
   }
   const auto rest = 4 * static_cast<size_t>(count % kLanes);
+  if (rest == 0) {
+    return;  // An empty tile may have no address at all.
+  }
   float part[kLanes] = {};
   auto sums = V::zero_sums();
   for (int64_t r = 0; r < ranks; ++r) {
