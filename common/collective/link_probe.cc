@@ -72,13 +72,14 @@ std::vector<float> normal_numbers(int64_t count) {
 
 absl::StatusOr<LinkCost> probe_links(Communicator& communicator, const OpTag& tag,
                                      int64_t payload_bytes) {
-  double latency = std::numeric_limits<double>::max();
-  for (int run = 0; run < kLatencyRuns; ++run) {
-    LACONIC_ASSIGN_OR_RETURN(const double seconds, timed_gather(communicator, Payload(), tag));
-    latency = std::min(latency, seconds);
-  }
   LinkCost link;
-  LACONIC_ASSIGN_OR_RETURN(link.latency_seconds, largest(communicator, latency, tag));
+  link.latency_seconds = std::numeric_limits<double>::max();
+  for (int run = 0; run < kLatencyRuns; ++run) {
+    LACONIC_ASSIGN_OR_RETURN(const double own, timed_gather(communicator, Payload(), tag));
+    // A rank that starts late finds the others' messages there already; the first one waits.
+    LACONIC_ASSIGN_OR_RETURN(const double seconds, largest(communicator, own, tag));
+    link.latency_seconds = std::min(link.latency_seconds, seconds);
+  }
   double seconds_per_byte = std::numeric_limits<double>::max();
   const double peers = communicator.world_size() - 1;
   const int64_t largest_probe = std::clamp(payload_bytes, kFirstProbeBytes, kProbeBytesMax);

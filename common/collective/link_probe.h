@@ -9,9 +9,10 @@
 
 namespace laconic::collective {
 
-// Latency: the shortest of a few empty all-gathers. Rate: the best of all-gathers of growing size,
-// until one takes kProbeSeconds or kProbeBytesMax; P - 1 payloads leave each rank at the same time,
-// as in training, so a link shared by several ranks counts as shared.
+// Latency: the shortest of a few empty all-gathers, each as long as for its slowest rank. Rate: the
+// best of all-gathers of growing size, until one takes kProbeSeconds or kProbeBytesMax; P - 1
+// payloads leave each rank at the same time, as in training, so a link shared by several ranks
+// counts as shared.
 //
 // payload_bytes: what will be exchanged without a codec, the same on all ranks: no larger probe is
 // sent than that, but for the first, of kFirstProbeBytes.

@@ -132,8 +132,7 @@ TEST(ExchangePlannerTest, ThinLinkIsMeasuredAndGetsACompressedWay) {
   const std::vector<PlannedExchange> all = plans(transports, asked(0.1), 1'000'000);
   EXPECT_EQ(all[0].spec.codec.kind, core::CodecKind::kQuantize);
   EXPECT_EQ(all[0].spec.codec.bits, 4);
-  // A probe that one rank starts late finds the other's on its way: less than the link's 5 ms.
-  EXPECT_GE(all[0].link.latency_seconds, 1e-3);
+  EXPECT_GE(all[0].link.latency_seconds, 4.9e-3);
   EXPECT_LT(all[0].link.bytes_per_second, 4e6);
   EXPECT_GT(all[0].link.bytes_per_second, 0.5e6);
 }
