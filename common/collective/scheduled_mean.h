@@ -13,14 +13,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/collective/communicator.h"
-#include "common/collective/schedule.h"
+#include "common/collective/host_parts.h"
 #include "common/collective/scheduled_work.h"
-#include "common/compress/codec.h"
+#include "common/collective/step_runner.h"
 #include "common/compress/feedback.h"
-#include "common/core/codec_spec.h"
-#include "common/core/layout.h"
-#include "common/core/partition.h"
-#include "common/core/schedule.h"
 
 namespace laconic::collective {
 
@@ -35,8 +31,8 @@ class ScheduledMean {
 
   int64_t elements() const { return elements_; }
   // Messages of one frame each that this rank sends and receives in one exchange.
-  int64_t messages_sent() const;
-  int64_t messages_received() const;
+  int64_t messages_sent() const { return runner_.messages_sent(); }
+  int64_t messages_received() const { return runner_.messages_received(); }
 
   // Makes mean() from the ranks' vectors; bit-identical on all ranks.
   //
@@ -55,74 +51,29 @@ class ScheduledMean {
 
   // Closes the exchange: both stages keep what their bytes left out. Norms are over all parts of
   // both stages; that of the input is v's. Errors: as Feedback::commit.
-  absl::StatusOr<compress::FeedbackNorms> commit();
+  absl::StatusOr<compress::FeedbackNorms> commit() { return parts_->commit(); }
   // Restores both stages: what was to be sent still is owed. Without an open exchange: nothing.
-  void rollback();
+  void rollback() { parts_->rollback(); }
 
   // Adds to `sum` ([d]) what this rank owes, that of stage 2 times P, and forgets it: for a caller
   // that keeps it in a residual of its own. No exchange may be open.
-  void take_owed(std::span<float> sum);
+  void take_owed(std::span<float> sum) { parts_->take_owed(sum); }
   // Sum over the elements of what stage 1, and stage 2 of this rank, still owe. P times the second
   // and the first, over all ranks, with what was received, make up what was given to run().
-  double owed_stage_1() const;
-  double owed_stage_2() const;
+  double owed_stage_1() const { return parts_->owed_stage_1(); }
+  double owed_stage_2() const { return parts_->owed_stage_2(); }
 
  private:
-  struct Received {
-    int origin = 0;
-    Form form = Form::kEncoded;
-    std::vector<Payload> tiles;  // One, but for float32 longer than a frame.
-  };
-  // One part during an exchange.
-  struct PartState {
-    Payload own;                     // This rank's values, once encoded to be sent.
-    std::vector<Received> received;  // Sums that wait to be added.
-    Payload result;                  // The result's bytes, while they may have to be sent.
-    bool summed = false;             // The values are in mean_, no longer in v.
-  };
-
-  explicit ScheduledMean(const ScheduledMeanOptions& options);
-  absl::Status make_codecs(const ScheduledMeanOptions& options);
-
-  // True if run() meets every element of v once: encoded, or added up here as it is.
-  bool meets_all_of_v() const;
-  absl::Status run_steps(const OpTag& tag);
-  absl::Status run_step(const Step& step);
-  absl::Status send(const Message& message);
-  absl::StatusOr<Payload> payload_of(const Message& message);
-  absl::Status receive(const Message& message);
-  absl::Status add(int part);
-  absl::Status add_term(int part, const Received& term, bool first, std::span<float> sum);
-  absl::Status finish(const Finish& finish);
-  absl::Status take_result(const Message& message, const Payload& payload);
-
-  FrameHeader header_of(const Message& message) const;
-  Expected expected(const Message& message) const;
-  uint64_t seed(int part, bool stage_2) const;
-  size_t elements_of(int part) const;
-  std::span<float> mean_of(int part);
-  // The part as far as this rank has added it up.
-  std::span<const float> values_of(int part);
+  ScheduledMean(const ScheduledMeanOptions& options, StepList list,
+                std::unique_ptr<HostParts> parts);
 
   const int rank_;
   const int world_size_;
   const int64_t elements_;
-  std::vector<core::Part> parts_;
-  StepList list_;
-  std::vector<std::unique_ptr<compress::Codec>> codecs_;      // [parts]; null: float32
-  std::vector<std::unique_ptr<compress::Feedback>> stage_1_;  // [parts]; null: not encoded
-  std::vector<std::unique_ptr<compress::Feedback>> stage_2_;  // here
-  std::vector<bool> forwarded_;                               // [parts]; results sent on
-  std::vector<float> own_mean_;                               // [d], or empty
-  std::span<float> mean_;                                     // [d]
-  std::vector<float> sum_;                                    // of one part
-  bool meets_all_of_v_ = false;
-  // Of the exchange under way.
-  FrameChannel* channel_ = nullptr;
-  std::vector<PartState> states_;  // [parts]
-  std::span<const float> v_;
-  double squares_ = 0;  // |v|^2, of the elements that no encode() of stage 1 meets
-  FrameHeader first_;   // Header with the operation's first sequence number.
+  StepRunner runner_;
+  const std::unique_ptr<HostParts> parts_;
+  std::vector<float> own_mean_;  // [d], or empty
+  std::span<float> mean_;        // [d]
 };
 
 }  // namespace laconic::collective

@@ -1,11 +1,15 @@
 #include "common/collective/scheduled_work.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "common/collective/frame.h"
 #include "common/collective/site_schedule.h"
 
 namespace laconic::collective {
 namespace {
+
+constexpr int64_t kFloatTileElements = kFramePayloadBytesMax / int64_t{sizeof(float)};
 
 std::vector<int> owners_of(const std::vector<core::Part>& parts) {
   std::vector<int> owners;
@@ -39,6 +43,34 @@ absl::StatusOr<ScheduledWork> plan_sites(const ScheduledMeanOptions& options, Fo
 
 int float_tiles(int64_t elements) {
   return static_cast<int>(tile_count(elements * static_cast<int64_t>(sizeof(float))));
+}
+
+int64_t float_tile_begin(int tile) {
+  return tile * kFloatTileElements;
+}
+
+int64_t float_tile_elements(int64_t elements, int tile) {
+  return std::min(kFloatTileElements, elements - float_tile_begin(tile));
+}
+
+EncodedParts encoded_parts(const StepList& list, int rank) {
+  EncodedParts encoded;
+  encoded.own.resize(static_cast<size_t>(list.parts));
+  encoded.results.resize(static_cast<size_t>(list.parts));
+  for (const Step& step : list.steps) {
+    for (const Message& message : step.sends) {
+      if (message.origin == rank && message.content == Content::kSum &&
+          message.form == Form::kEncoded) {
+        encoded.own[static_cast<size_t>(message.part)] = true;
+      }
+    }
+    for (const Finish& finish : step.finishes) {
+      if (finish.encode) {
+        encoded.results[static_cast<size_t>(finish.part)] = true;
+      }
+    }
+  }
+  return encoded;
 }
 
 absl::StatusOr<ScheduledWork> plan_scheduled_work(const ScheduledMeanOptions& options) {
