@@ -6,8 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/core/exchange_spec.h"
 #include "common/core/format.h"
-#include "common/core/schedule_choice.h"
-#include "common/wire/compressor_spec.h"
+#include "common/wire/exchange_check.h"
 #include "common/wire/job_checker.h"
 #include "common/wire/job_defaults.h"
 #include "common/wire/job_spec.h"
@@ -18,13 +17,11 @@ namespace {
 constexpr int64_t kBillion = 1'000'000'000;
 constexpr int64_t kFeaturesMax = 10'000'000;
 constexpr int64_t kClassesMax = 100'000;
-constexpr int32_t kWorkersMax = 1024;
 constexpr int kHiddenLayersMax = 64;
 constexpr size_t kNameMax = 63;
 constexpr size_t kNameShownMax = 80;
 constexpr int kLabelsMax = 16;
 constexpr int64_t kDaySeconds = 86'400;
-constexpr int64_t kRoundDeadlineMaxSeconds = kDaySeconds;
 constexpr int64_t kDeadlineMaxSeconds = 365 * kDaySeconds;
 
 void check_word(Checker& checker, const std::string& path, const std::string& value,
@@ -238,7 +235,6 @@ void check_model_fits_data(Checker& checker, const v1::Model& model, const v1::D
 }
 
 constexpr Range kLearningRate = {.low = 0, .high = 100, .above = true};
-constexpr Range kMomentum = {.low = 0, .high = 0.9999};
 constexpr Range kBeta = {.low = 0, .high = 0.99999};
 constexpr Range kWeightDecay = {.low = 0, .high = 10};
 
@@ -316,103 +312,6 @@ void check_train(Checker& checker, const v1::Train& train) {
   }
 }
 
-void check_method(Checker& checker, const v1::Exchange& exchange) {
-  const std::string path = "spec.exchange";
-  if (exchange.method_case() == v1::Exchange::METHOD_NOT_SET) {
-    checker.missing(path, "one of dense, local");
-  }
-  if (!exchange.has_local()) {
-    return;
-  }
-  const v1::Local& local = exchange.local();
-  checker.required_integer(path + ".local.inner_steps", local.has_inner_steps(),
-                           local.inner_steps(), 1, 1'000'000);
-  if (local.has_outer_rate()) {
-    checker.number(path + ".local.outer_rate", local.outer_rate(),
-                   {.low = 0, .high = 10, .above = true});
-  }
-  if (local.has_outer_momentum()) {
-    checker.number(path + ".local.outer_momentum", local.outer_momentum(), kMomentum);
-  }
-}
-
-// Sites are G neighbouring ranks each.
-void check_sites(Checker& checker, const v1::Exchange& exchange, int32_t workers) {
-  const std::string path = "spec.exchange.ranks_per_site";
-  const std::string allowed = "a divisor of spec.workers.count";
-  const bool hierarchical = exchange.schedule() == v1::HIERARCHICAL;
-  const v1::Compressor& compressor = exchange.compressor();
-  const bool dense =
-      compressor.has_none() || compressor.codec_case() == v1::Compressor::CODEC_NOT_SET;
-  const int32_t ranks = exchange.ranks_per_site();
-  if (!exchange.has_ranks_per_site()) {
-    if (hierarchical) {
-      checker.missing(path, allowed + ", such as 2 for sites of two ranks");
-    }
-  } else if (ranks < 1 || ranks > kWorkersMax) {
-    checker.integer(path, ranks, 1, kWorkersMax);
-  } else if (workers % ranks != 0) {
-    checker.add(path,
-                absl::StrCat("is ", ranks, " with ", workers, " workers; allowed: ", allowed));
-  } else if (hierarchical && workers == ranks && workers > 1 && !dense) {
-    checker.add(path, absl::StrCat("is ", ranks, " with ", workers,
-                                   " workers: one site, so nothing would be compressed; allowed: ",
-                                   allowed, " below it, or compressor none"));
-  }
-}
-
-void check_schedule(Checker& checker, const v1::Exchange& exchange) {
-  const std::string path = "spec.exchange.schedule";
-  const std::string allowed = "AUTO, ALL_GATHER, SHARDED, RING, STAR, TREE or HIERARCHICAL";
-  const v1::Compressor& compressor = exchange.compressor();
-  if (!v1::ExchangeSchedule_IsValid(exchange.schedule())) {
-    checker.add(path,
-                absl::StrCat("is ", static_cast<int>(exchange.schedule()), "; allowed: ", allowed));
-  } else if (compressor.has_shared_index()) {
-    const v1::ExchangeSchedule asked = exchange.schedule();
-    const bool floats =
-        !compressor.shared_index().has_value_bits() || compressor.shared_index().value_bits() == 32;
-    if (asked > v1::AUTO && asked != v1::SHARDED && (asked != v1::RING || !floats)) {
-      checker.add(path, absl::StrCat("is ", v1::ExchangeSchedule_Name(asked),
-                                     " with shared_index; allowed: AUTO, SHARDED, or RING with 32 "
-                                     "value_bits"));
-    }
-  } else if (exchange.schedule() == v1::RING && !compressor.has_none() &&
-             compressor.codec_case() != v1::Compressor::CODEC_NOT_SET) {
-    checker.add(path,
-                "is RING with a codec, which would lose again at every hop; allowed: AUTO, "
-                "ALL_GATHER, SHARDED, STAR, TREE or HIERARCHICAL, or RING with compressor none");
-  } else if (exchange.schedule() == v1::HIERARCHICAL && compressor.has_auto_()) {
-    checker.add(path,
-                "is HIERARCHICAL with compressor auto, whose measurement knows no sites; allowed: "
-                "another schedule, or a named codec");
-  } else if (exchange.schedule() > v1::ALL_GATHER && !core::may_be_cut(codec_spec(compressor))) {
-    checker.add(path, absl::StrCat("is ", v1::ExchangeSchedule_Name(exchange.schedule()),
-                                   ", which cuts the vector, and this compressor needs it whole; "
-                                   "allowed: AUTO or ALL_GATHER, or the compressor none, quantize "
-                                   "or top_k"));
-  } else if (exchange.schedule() > v1::ALL_GATHER && compressor.feedback() == v1::EF21) {
-    checker.add(path, absl::StrCat("is ", v1::ExchangeSchedule_Name(exchange.schedule()),
-                                   " with feedback EF21; allowed: AUTO or ALL_GATHER"));
-  }
-}
-
-void check_exchange(Checker& checker, const v1::Exchange& exchange, int32_t workers) {
-  check_method(checker, exchange);
-  if (exchange.has_compressor()) {
-    check_compressor(checker, exchange.compressor());
-  }
-  if (exchange.has_round_deadline()) {
-    checker.duration("spec.exchange.round_deadline", exchange.round_deadline(),
-                     kRoundDeadlineMaxSeconds, "1s..24h");
-  }
-  check_schedule(checker, exchange);
-  check_sites(checker, exchange, workers);
-  if (exchange.has_lanes()) {
-    checker.integer("spec.exchange.lanes", exchange.lanes(), 1, core::kLanesMax);
-  }
-}
-
 void check_workers(Checker& checker, const v1::Workers& workers) {
   if (workers.has_count()) {
     checker.integer("spec.workers.count", workers.count(), 1, kWorkersMax);
@@ -447,7 +346,7 @@ std::vector<Violation> check_job(const v1::TrainJob& job) {
   check_split(checker, spec.data());
   check_model_fits_data(checker, spec.model(), spec.data());
   check_train(checker, spec.train());
-  check_exchange(checker, spec.exchange(), spec.workers().has_count() ? spec.workers().count() : 1);
+  check_exchange(checker, spec);
   check_limits(checker, spec.limits());
   checker.file("spec.result.directory", spec.result().directory(), /*required=*/false);
   return checker.take();

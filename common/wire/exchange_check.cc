@@ -1,0 +1,116 @@
+#include "common/wire/exchange_check.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "common/core/exchange_spec.h"
+#include "common/core/schedule_choice.h"
+#include "common/wire/compressor_spec.h"
+
+namespace laconic::wire {
+namespace {
+
+constexpr int64_t kRoundDeadlineMaxSeconds = 86'400;
+
+void check_method(Checker& checker, const v1::Exchange& exchange) {
+  const std::string path = "spec.exchange";
+  if (exchange.method_case() == v1::Exchange::METHOD_NOT_SET) {
+    checker.missing(path, "one of dense, local");
+  }
+  if (!exchange.has_local()) {
+    return;
+  }
+  const v1::Local& local = exchange.local();
+  checker.required_integer(path + ".local.inner_steps", local.has_inner_steps(),
+                           local.inner_steps(), 1, 1'000'000);
+  if (local.has_outer_rate()) {
+    checker.number(path + ".local.outer_rate", local.outer_rate(),
+                   {.low = 0, .high = 10, .above = true});
+  }
+  if (local.has_outer_momentum()) {
+    checker.number(path + ".local.outer_momentum", local.outer_momentum(), kMomentum);
+  }
+}
+
+// Sites are G neighbouring ranks each.
+void check_sites(Checker& checker, const v1::Exchange& exchange, int32_t workers) {
+  const std::string path = "spec.exchange.ranks_per_site";
+  const std::string allowed = "a divisor of spec.workers.count";
+  const bool hierarchical = exchange.schedule() == v1::HIERARCHICAL;
+  const v1::Compressor& compressor = exchange.compressor();
+  const bool dense =
+      compressor.has_none() || compressor.codec_case() == v1::Compressor::CODEC_NOT_SET;
+  const int32_t ranks = exchange.ranks_per_site();
+  if (!exchange.has_ranks_per_site()) {
+    if (hierarchical) {
+      checker.missing(path, allowed + ", such as 2 for sites of two ranks");
+    }
+  } else if (ranks < 1 || ranks > kWorkersMax) {
+    checker.integer(path, ranks, 1, kWorkersMax);
+  } else if (workers % ranks != 0) {
+    checker.add(path,
+                absl::StrCat("is ", ranks, " with ", workers, " workers; allowed: ", allowed));
+  } else if (hierarchical && workers == ranks && workers > 1 && !dense) {
+    checker.add(path, absl::StrCat("is ", ranks, " with ", workers,
+                                   " workers: one site, so nothing would be compressed; allowed: ",
+                                   allowed, " below it, or compressor none"));
+  }
+}
+
+void check_schedule(Checker& checker, const v1::Exchange& exchange) {
+  const std::string path = "spec.exchange.schedule";
+  const std::string allowed = "AUTO, ALL_GATHER, SHARDED, RING, STAR, TREE or HIERARCHICAL";
+  const v1::Compressor& compressor = exchange.compressor();
+  if (!v1::ExchangeSchedule_IsValid(exchange.schedule())) {
+    checker.add(path,
+                absl::StrCat("is ", static_cast<int>(exchange.schedule()), "; allowed: ", allowed));
+  } else if (compressor.has_shared_index()) {
+    const v1::ExchangeSchedule asked = exchange.schedule();
+    const bool floats =
+        !compressor.shared_index().has_value_bits() || compressor.shared_index().value_bits() == 32;
+    if (asked > v1::AUTO && asked != v1::SHARDED && (asked != v1::RING || !floats)) {
+      checker.add(path, absl::StrCat("is ", v1::ExchangeSchedule_Name(asked),
+                                     " with shared_index; allowed: AUTO, SHARDED, or RING with 32 "
+                                     "value_bits"));
+    }
+  } else if (exchange.schedule() == v1::RING && !compressor.has_none() &&
+             compressor.codec_case() != v1::Compressor::CODEC_NOT_SET) {
+    checker.add(path,
+                "is RING with a codec, which would lose again at every hop; allowed: AUTO, "
+                "ALL_GATHER, SHARDED, STAR, TREE or HIERARCHICAL, or RING with compressor none");
+  } else if (exchange.schedule() == v1::HIERARCHICAL && compressor.has_auto_()) {
+    checker.add(path,
+                "is HIERARCHICAL with compressor auto, whose measurement knows no sites; allowed: "
+                "another schedule, or a named codec");
+  } else if (exchange.schedule() > v1::ALL_GATHER && !core::may_be_cut(codec_spec(compressor))) {
+    checker.add(path, absl::StrCat("is ", v1::ExchangeSchedule_Name(exchange.schedule()),
+                                   ", which cuts the vector, and this compressor needs it whole; "
+                                   "allowed: AUTO or ALL_GATHER, or the compressor none, quantize "
+                                   "or top_k"));
+  } else if (exchange.schedule() > v1::ALL_GATHER && compressor.feedback() == v1::EF21) {
+    checker.add(path, absl::StrCat("is ", v1::ExchangeSchedule_Name(exchange.schedule()),
+                                   " with feedback EF21; allowed: AUTO or ALL_GATHER"));
+  }
+}
+
+}  // namespace
+
+void check_exchange(Checker& checker, const v1::TrainJobSpec& spec) {
+  const v1::Exchange& exchange = spec.exchange();
+  const int32_t workers = spec.workers().has_count() ? spec.workers().count() : 1;
+  check_method(checker, exchange);
+  if (exchange.has_compressor()) {
+    check_compressor(checker, exchange.compressor());
+  }
+  if (exchange.has_round_deadline()) {
+    checker.duration("spec.exchange.round_deadline", exchange.round_deadline(),
+                     kRoundDeadlineMaxSeconds, "1s..24h");
+  }
+  check_schedule(checker, exchange);
+  check_sites(checker, exchange, workers);
+  if (exchange.has_lanes()) {
+    checker.integer("spec.exchange.lanes", exchange.lanes(), 1, core::kLanesMax);
+  }
+}
+
+}  // namespace laconic::wire
