@@ -71,7 +71,8 @@ class Bench {
     input_ = allocate(static_cast<size_t>(count) * sizeof(float));
     for (int64_t at = 0; at < count; at += kNumbers) {
       const auto size = static_cast<size_t>(std::min(kNumbers, count - at)) * sizeof(float);
-      require_ok(machine_->copy_to_device(input_.as<float>() + at, numbers_.data(), size), "input");
+      require_ok(machine_->copy_to_device(input_.as<float>() + at, numbers_.data(), size, nullptr),
+                 "input");
     }
   }
   Bench(const Bench&) = delete;

@@ -8,6 +8,7 @@ set(LACONIC_MAY_USE_compress_cuda core compress absl cuda)
 set(LACONIC_MAY_USE_wire         core proto absl protobuf grpc)
 set(LACONIC_MAY_USE_collective   core compress wire absl grpc threads)
 set(LACONIC_MAY_USE_collective_nccl core collective absl cuda nccl)
+set(LACONIC_MAY_USE_collective_cuda core compress compress_cuda collective collective_nccl absl)
 set(LACONIC_MAY_USE_sync         core compress collective absl)
 set(LACONIC_MAY_USE_convex     core compress collective absl)
 set(LACONIC_MAY_USE_metrics      core absl prometheus)
@@ -18,13 +19,17 @@ set(LACONIC_MAY_USE_cli          core proto wire absl protobuf grpc yaml cli11 t
 
 # laconic_layer(NAME USES a b c): a library laconic_<NAME> of all .cc files of this directory but
 # main.cc, which becomes the program named by PROGRAM; with LACONIC_ENABLE_CUDA also of its .cu files.
+# EXCLUDE: a pattern of paths to leave out.
 function(laconic_layer name)
-  cmake_parse_arguments(ARG "" "PROGRAM" "USES" ${ARGN})
+  cmake_parse_arguments(ARG "" "PROGRAM;EXCLUDE" "USES" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS *.cc *.h)
   list(FILTER sources EXCLUDE REGEX "/main\\.cc$")
   if(LACONIC_ENABLE_CUDA)
     file(GLOB cuda_sources CONFIGURE_DEPENDS *.cu)
     list(APPEND sources ${cuda_sources})
+  endif()
+  if(ARG_EXCLUDE)
+    list(FILTER sources EXCLUDE REGEX "${ARG_EXCLUDE}")
   endif()
   if(NOT sources MATCHES "\\.cc")
     add_library(laconic_${name} INTERFACE)

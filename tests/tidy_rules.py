@@ -10,7 +10,8 @@ FILE_BYTES_MAX = 200_000
 
 LAYER_OF_DIRECTORY = {
     "common/core": "core", "common/compress/cuda": "compress_cuda", "common/compress": "compress",
-    "common/wire": "wire", "common/collective/nccl": "collective_nccl", "common/collective": "collective",
+    "common/wire": "wire", "common/collective/nccl": "collective_nccl",
+    "common/collective/cuda": "collective_cuda", "common/collective": "collective",
     "common/sync": "sync", "common/convex": "convex", "common/metrics": "metrics",
     "server": "server", "worker/agent": "agent", "worker/trainer": "trainer", "cli": "cli"}
 

@@ -17,12 +17,14 @@ class FailingTransport final : public collective::Transport {
   int rank() const override { return real_->rank(); }
   int world_size() const override { return real_->world_size(); }
   absl::Status send(int to_rank, collective::Frame frame, absl::Time deadline) override {
+    ++calls_;
     if (left_-- == 0) {
       return absl::UnavailableError("injected");
     }
     return real_->send(to_rank, std::move(frame), deadline);
   }
   absl::StatusOr<collective::Frame> receive(int from_rank, absl::Time deadline) override {
+    ++calls_;
     if (left_-- == 0) {
       return absl::UnavailableError("injected");
     }
@@ -33,6 +35,8 @@ class FailingTransport final : public collective::Transport {
   collective::ByteCounts bytes() const override { return real_->bytes(); }
   collective::ByteCounts peer_bytes(int rank) const override { return real_->peer_bytes(rank); }
   void abort(const absl::Status& reason) override { real_->abort(reason); }
+  // Of send() and receive() so far.
+  int calls() const { return calls_; }
   // A new link. fails_at: -1 for never.
   void replace(std::unique_ptr<collective::Transport> real, int fails_at) {
     real_ = std::move(real);
@@ -42,6 +46,7 @@ class FailingTransport final : public collective::Transport {
  private:
   std::unique_ptr<collective::Transport> real_;
   std::atomic<int> left_;
+  std::atomic<int> calls_ = 0;
 };
 
 }  // namespace laconic::testing

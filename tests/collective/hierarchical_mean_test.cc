@@ -5,6 +5,7 @@
 #include "common/core/partition.h"
 #include "common/core/schedule_choice.h"
 #include "tests/collective/mean_world.h"
+#include "tests/collective/world.h"
 
 namespace laconic::collective {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "common/collective/scheduled_mean.h"
 #include "common/core/random.h"
-#include "tests/collective/world.h"
+#include "tests/collective/in_process_world.h"
 
 namespace laconic::testing {
 

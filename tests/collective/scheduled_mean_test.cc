@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/core/payload_size.h"
 #include "tests/collective/mean_world.h"
+#include "tests/collective/world.h"
 
 namespace laconic::collective {
 namespace {

@@ -1,34 +1,13 @@
 // Ranks for tests: P transports, in one process or over real gRPC on loopback, one thread each.
 #pragma once
 
-#include <functional>
-#include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "absl/time/clock.h"
 #include "common/collective/grpc_transport.h"
-#include "common/collective/in_process_transport.h"
-#include "tests/testing/status_matchers.h"
+#include "tests/collective/in_process_world.h"
 
 namespace laconic::testing {
-
-// Far beyond what any operation of a test takes, so that only a hang meets it.
-inline constexpr absl::Duration kTestDeadline = absl::Seconds(60);
-
-using Transports = std::vector<std::unique_ptr<collective::Transport>>;
-
-// Runs body(rank) on one thread per rank and joins them all.
-inline void on_all_ranks(int world_size, const std::function<void(int)>& body) {
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < world_size; ++rank) {
-    threads.emplace_back(body, rank);
-  }
-  for (std::thread& thread : threads) {
-    thread.join();
-  }
-}
 
 inline collective::GrpcTransportOptions grpc_options(int rank, int world_size, int lanes = 1) {
   collective::GrpcTransportOptions options;
@@ -38,14 +17,6 @@ inline collective::GrpcTransportOptions grpc_options(int rank, int world_size, i
   options.peer_token = "0123456789abcdef0123456789abcdef";
   options.lanes = lanes;
   return options;
-}
-
-inline Transports in_process_world(collective::InProcessNetwork& network, int world_size) {
-  Transports transports;
-  for (int rank = 0; rank < world_size; ++rank) {
-    transports.push_back(network.endpoint(rank));
-  }
-  return transports;
 }
 
 inline Transports grpc_world(int world_size, uint64_t generation, int lanes = 1) {

@@ -18,7 +18,8 @@ struct FakeNcclSite {
     std::vector<Message> messages;
   };
 
-  explicit FakeNcclSite(int ranks) : operations(static_cast<size_t>(ranks)) {}
+  FakeNcclSite(int ranks, laconic::testing::FakeNcclMemory& memory_of_ranks)
+      : memory(memory_of_ranks), operations(static_cast<size_t>(ranks)) {}
 
   // Runs what all ranks have given. mutex held.
   void run_ready() {
@@ -58,22 +59,17 @@ struct FakeNcclSite {
         return false;
       }
       if (kind != kReduceScatter || in.peer == 0) {
-        std::memcpy(in.to, out.from, in.bytes);
-        return true;
-      }
-      for (size_t i = 0; i < in.bytes / sizeof(float); ++i) {
-        float a = 0;
-        float b = 0;
-        std::memcpy(&a, in.to + i * sizeof(float), sizeof(float));
-        std::memcpy(&b, out.from + i * sizeof(float), sizeof(float));
-        a += b;
-        std::memcpy(in.to + i * sizeof(float), &a, sizeof(float));
+        memory.copy(in.to, out.from, in.bytes);
+      } else {
+        memory.add(reinterpret_cast<float*>(in.to), reinterpret_cast<const float*>(out.from),
+                   in.bytes / sizeof(float));
       }
       return true;
     }
     return false;
   }
 
+  laconic::testing::FakeNcclMemory& memory;
   absl::Mutex mutex;
   std::vector<std::vector<Operation>> operations;  // [rank]
   size_t done = 0;
@@ -100,11 +96,21 @@ class Inside {
 
 }  // namespace
 
+void FakeNcclMemory::copy(void* to, const void* from, size_t bytes) {
+  if (to != from && bytes > 0) {
+    std::memcpy(to, from, bytes);
+  }
+}
+
+void FakeNcclMemory::add(float* to, const float* from, size_t count) {
+  std::transform(to, to + count, from, to, std::plus<float>());
+}
+
 std::shared_ptr<FakeNcclSite> FakeNcclNetwork::site(const UniqueId& id, int ranks) {
   const absl::MutexLock lock(&mutex_);
   auto& made = sites_[id];
   if (made == nullptr) {
-    made = std::make_shared<FakeNcclSite>(ranks);
+    made = std::make_shared<FakeNcclSite>(ranks, *memory_);
   }
   return made;
 }
@@ -131,6 +137,9 @@ std::string FakeNcclNetwork::details() const {
 }
 
 Result FakeNccl::take_failure() {
+  if (fail_next_ != Result::kSuccess && passed_before_failure_-- > 0) {
+    return Result::kSuccess;
+  }
   return std::exchange(fail_next_, Result::kSuccess);
 }
 
@@ -254,6 +263,7 @@ Result FakeNccl::post(Comm comm, Stream stream, int kind, std::vector<Message> m
     return failure;
   }
   comm->settling = true;
+  ++network_.operations;
   stream->site = comm->site;
   ++stream->given;
   const absl::MutexLock lock(&comm->site->mutex);

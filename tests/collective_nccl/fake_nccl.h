@@ -33,9 +33,21 @@ using collective::nccl::Result;
 using collective::nccl::Stream;
 using collective::nccl::UniqueId;
 
+// Where the ranks' buffers lie: in host memory, unless a test says otherwise. Thread-safe.
+class FakeNcclMemory {
+ public:
+  virtual ~FakeNcclMemory() = default;
+  virtual void copy(void* to, const void* from, size_t bytes);
+  // to[i] += from[i]
+  virtual void add(float* to, const float* from, size_t count);
+};
+
 // The wires between the ranks of a test. Thread-safe.
 class FakeNcclNetwork {
  public:
+  FakeNcclNetwork() : FakeNcclNetwork(std::make_unique<FakeNcclMemory>()) {}
+  explicit FakeNcclNetwork(std::unique_ptr<FakeNcclMemory> memory) : memory_(std::move(memory)) {}
+
   std::shared_ptr<FakeNcclSite> site(const UniqueId& id, int ranks);
   UniqueId new_id();
   // From now on all communicators report this.
@@ -46,9 +58,11 @@ class FakeNcclNetwork {
   std::atomic<int> inits = 0;
   std::atomic<int> aborts = 0;
   std::atomic<int> destroys = 0;
-  std::atomic<int> misuses = 0;  // Calls that nccl_api.h forbids.
+  std::atomic<int> operations = 0;  // Of all ranks; a group is one.
+  std::atomic<int> misuses = 0;     // Calls that nccl_api.h forbids.
 
  private:
+  const std::unique_ptr<FakeNcclMemory> memory_;
   mutable absl::Mutex mutex_;
   std::map<UniqueId, std::shared_ptr<FakeNcclSite>> sites_;
   uint8_t ids_ = 0;
@@ -80,8 +94,11 @@ class FakeNccl final : public collective::nccl::Api {
   absl::Status order(Stream earlier, Stream later) override;
   absl::StatusOr<bool> is_done(Stream stream) override;
 
-  // The next call that starts an operation, or makes an id, returns this.
-  void fail_next(Result result) { fail_next_ = result; }
+  // The next call that starts an operation, or makes an id, returns this; `passed` come before it.
+  void fail_next(Result result, int passed = 0) {
+    fail_next_ = result;
+    passed_before_failure_ = passed;
+  }
   // Pairs of order(), in order.
   std::vector<std::pair<Stream, Stream>> orders;
 
@@ -99,6 +116,7 @@ class FakeNccl final : public collective::nccl::Api {
 
   FakeNcclNetwork& network_;
   Result fail_next_ = Result::kSuccess;
+  int passed_before_failure_ = 0;
   bool in_group_ = false;
   std::vector<Message> group_;
   Comm group_comm_ = nullptr;

@@ -28,10 +28,15 @@ class EmulatedMachine final : public Machine {
   }
   void release(void* memory) override { ::operator delete(memory, kAlignment); }
 
-  absl::Status copy_to_device(void* to, const void* from, size_t bytes) override {
+  absl::Status copy_to_device(void* to, const void* from, size_t bytes,
+                              Stream /*stream*/) override {
     return copy(to, from, bytes);
   }
   absl::Status copy_to_host(void* to, const void* from, size_t bytes, Stream /*stream*/) override {
+    return copy(to, from, bytes);
+  }
+  absl::Status copy_on_device(void* to, const void* from, size_t bytes,
+                              Stream /*stream*/) override {
     return copy(to, from, bytes);
   }
   absl::Status fill(void* at, uint8_t byte, size_t bytes, Stream /*stream*/) override {
@@ -79,6 +84,11 @@ class EmulatedMachine final : public Machine {
           top_k_decode(cta, *static_cast<TopKDecodeShared*>(shared), args);
         },
         /*cooperative=*/true);
+  }
+
+  absl::Status run(const CombineArgs& args, Stream /*stream*/) override {
+    return launch<TeamShared>(combine_blocks(args),
+                              [&](EmulatedCta& cta, void* /*shared*/) { combine(cta, args); });
   }
 
  private:

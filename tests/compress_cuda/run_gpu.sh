@@ -1,5 +1,5 @@
 #!/bin/bash
-# Builds the device codecs and runs everything that needs a GPU. For a machine that has nvcc, cmake,
+# Builds the device codecs and their exchange, and runs everything that needs a GPU. For a machine that has nvcc, cmake,
 # ninja, g++ and a GPU; Abseil, xxhash, GoogleTest and CLI11 may lie anywhere CMAKE_PREFIX_PATH says:
 #
 #   apt-get download libabsl-dev libabsl20220623 libxxhash-dev libxxhash0 libgtest-dev libgmock-dev googletest libcli11-dev
@@ -23,6 +23,8 @@ if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck synccheck; do
     compute-sanitizer --tool "$tool" --error-exitcode 9 build/gpu-only/bin/gpu_test \
       --gtest_brief=1 --gtest_filter='-*LargeVectors*'
+    compute-sanitizer --tool "$tool" --error-exitcode 9 build/gpu-only/bin/exchange_gpu_test \
+      --gtest_brief=1 --gtest_filter='-*FaultAtEveryMessage*'
   done
 else
   echo "run_gpu.sh: NO compute-sanitizer: memcheck, racecheck and synccheck were not run" >&2

@@ -37,7 +37,8 @@ class DeviceTest : public ::testing::TestWithParam<int> {
   template <typename T>
   DeviceMemory upload(std::span<const T> values) {
     DeviceMemory memory = scratch(values.size_bytes());
-    EXPECT_OK(machine_->copy_to_device(memory.as<void>(), values.data(), values.size_bytes()));
+    EXPECT_OK(
+        machine_->copy_to_device(memory.as<void>(), values.data(), values.size_bytes(), nullptr));
     return memory;
   }
 

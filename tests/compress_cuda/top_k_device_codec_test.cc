@@ -165,7 +165,7 @@ TEST_P(TopKDeviceCodecTest, OldThresholdIsRenewedAfterThirtyTwoRounds) {
   state_.threshold_age = kRoundsPerExact - 1;
   const TopKState old{.threshold = std::bit_cast<uint32_t>(state_.threshold),
                       .age = state_.threshold_age};
-  ASSERT_OK(machine_->copy_to_device(device_state_.as<void>(), &old, sizeof old));
+  ASSERT_OK(machine_->copy_to_device(device_state_.as<void>(), &old, sizeof old, nullptr));
   ASSERT_TRUE(encoded(v) == expected(v));
   expect_equal_states();
   EXPECT_EQ(state_.threshold_age, 0);

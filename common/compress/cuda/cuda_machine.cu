@@ -55,6 +55,12 @@ __global__ void __launch_bounds__(kBlockThreads)
   top_k_decode(cta, shared, args);
 }
 
+__global__ void __launch_bounds__(kBlockThreads)
+    combine_kernel(const __grid_constant__ CombineArgs args) {
+  DeviceCta cta;
+  combine(cta, args);
+}
+
 absl::Status to_status(cudaError_t error, const char* what) {
   if (error == cudaSuccess) {
     return absl::OkStatus();
@@ -82,9 +88,12 @@ class CudaMachine final : public Machine {
     static_cast<void>(cudaFree(memory));
   }
 
-  absl::Status copy_to_device(void* to, const void* from, size_t bytes) override {
+  absl::Status copy_to_device(void* to, const void* from, size_t bytes, Stream stream) override {
     LACONIC_RETURN_IF_ERROR(use());
-    return to_status(cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice), "cudaMemcpy to device");
+    LACONIC_RETURN_IF_ERROR(
+        to_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream),
+                  "cudaMemcpyAsync to device"));
+    return to_status(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
   }
 
   absl::Status copy_to_host(void* to, const void* from, size_t bytes, Stream stream) override {
@@ -93,6 +102,12 @@ class CudaMachine final : public Machine {
         to_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream),
                   "cudaMemcpyAsync to host"));
     return to_status(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+  }
+
+  absl::Status copy_on_device(void* to, const void* from, size_t bytes, Stream stream) override {
+    LACONIC_RETURN_IF_ERROR(use());
+    return to_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream),
+                     "cudaMemcpyAsync on the device");
   }
 
   absl::Status fill(void* at, uint8_t byte, size_t bytes, Stream stream) override {
@@ -133,6 +148,12 @@ class CudaMachine final : public Machine {
   absl::Status run(const TopKDecodeArgs& args, Stream stream) override {
     return run_cooperative(top_k_decode_kernel, args, args.shape.tiles, stream,
                            "top-k decode kernel");
+  }
+
+  absl::Status run(const CombineArgs& args, Stream stream) override {
+    LACONIC_RETURN_IF_ERROR(use());
+    combine_kernel<<<combine_blocks(args), kBlockThreads, 0, stream>>>(args);
+    return to_status(cudaGetLastError(), "combine kernel");
   }
 
  private:

@@ -125,7 +125,7 @@ absl::Status DeviceErrorFeedback::set_residual(const float* residual, Stream str
   }
   LACONIC_RETURN_IF_ERROR(check(stream));
   owed_ = false;
-  return machine_.copy_to_device(residual_.as<void>(), residual, residual_.bytes());
+  return machine_.copy_to_device(residual_.as<void>(), residual, residual_.bytes(), stream);
 }
 
 }  // namespace laconic::compress::cuda

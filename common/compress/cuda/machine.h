@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/compress/cuda/combine_kernel.h"
 #include "common/compress/cuda/quantize_args.h"
 #include "common/compress/cuda/top_k_args.h"
 
@@ -17,8 +18,8 @@ namespace laconic::compress::cuda {
 // A cudaStream_t; nullptr is the default stream.
 using Stream = CUstream_st*;
 
-// Work of one stream is done in order; run() and fill() return before it is done. Errors: Internal,
-// with what the driver says; ResourceExhausted if memory is short.
+// Work of one stream is done in order; run(), fill() and copy_on_device() return before it is done.
+// Errors: Internal, with what the driver says; ResourceExhausted if memory is short.
 class Machine {
  public:
   virtual ~Machine() = default;
@@ -27,9 +28,11 @@ class Machine {
   virtual absl::StatusOr<void*> allocate(size_t bytes) = 0;
   // Waits for the device. memory: of allocate().
   virtual void release(void* memory) = 0;
-  // These two wait until the bytes are there.
-  virtual absl::Status copy_to_device(void* to, const void* from, size_t bytes) = 0;
+  // These two follow the stream's work and wait until the bytes are there.
+  virtual absl::Status copy_to_device(void* to, const void* from, size_t bytes, Stream stream) = 0;
   virtual absl::Status copy_to_host(void* to, const void* from, size_t bytes, Stream stream) = 0;
+  // From device memory to device memory that does not overlap it.
+  virtual absl::Status copy_on_device(void* to, const void* from, size_t bytes, Stream stream) = 0;
   virtual absl::Status fill(void* at, uint8_t byte, size_t bytes, Stream stream) = 0;
 
   // One kernel each.
@@ -37,6 +40,7 @@ class Machine {
   virtual absl::Status run(const QuantizeDecodeArgs& args, Stream stream) = 0;
   virtual absl::Status run(const TopKEncodeArgs& args, Stream stream) = 0;
   virtual absl::Status run(const TopKDecodeArgs& args, Stream stream) = 0;
+  virtual absl::Status run(const CombineArgs& args, Stream stream) = 0;
 };
 
 // Device memory that goes back to its machine.

@@ -73,7 +73,8 @@ absl::StatusOr<std::unique_ptr<DeviceCodec>> QuantizeDeviceCodec::make(const cor
   const std::vector<GroupStretch> stretches = stretches_of(spec, layout);
   const size_t bytes = stretches.size() * sizeof(GroupStretch);
   LACONIC_ASSIGN_OR_RETURN(DeviceMemory memory, DeviceMemory::make(machine, bytes));
-  LACONIC_RETURN_IF_ERROR(machine.copy_to_device(memory.as<void>(), stretches.data(), bytes));
+  LACONIC_RETURN_IF_ERROR(
+      machine.copy_to_device(memory.as<void>(), stretches.data(), bytes, nullptr));
   return std::unique_ptr<DeviceCodec>(
       new QuantizeDeviceCodec(machine, shape_of(spec, stretches), std::move(memory),
                               core::payload_bytes_max(spec, layout)));
