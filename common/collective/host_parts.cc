@@ -263,6 +263,28 @@ void HostParts::take_owed(std::span<float> sum) {
   }
 }
 
+void HostParts::save(core::StateWriter& writer) const {
+  for (const auto* stage : {&stage_1_, &stage_2_}) {
+    for (const auto& feedback : *stage) {
+      if (feedback != nullptr) {
+        feedback->save(writer);
+      }
+    }
+  }
+}
+
+absl::Status HostParts::restore(core::StateReader& reader) {
+  rollback();
+  for (const auto* stage : {&stage_1_, &stage_2_}) {
+    for (const auto& feedback : *stage) {
+      if (feedback != nullptr) {
+        LACONIC_RETURN_IF_ERROR(feedback->restore(reader));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 double HostParts::owed_stage_1() const {
   return sum_of(stage_1_);
 }

@@ -36,6 +36,8 @@ class HostParts final : public PartWork {
   absl::StatusOr<compress::FeedbackNorms> commit();
   void rollback();
   void take_owed(std::span<float> sum);
+  void save(core::StateWriter& writer) const;
+  absl::Status restore(core::StateReader& reader);
   double owed_stage_1() const;
   double owed_stage_2() const;
 

@@ -58,6 +58,10 @@ class ScheduledMean {
   // Adds to `sum` ([d]) what this rank owes, that of stage 2 times P, and forgets it: for a caller
   // that keeps it in a residual of its own. No exchange may be open.
   void take_owed(std::span<float> sum) { parts_->take_owed(sum); }
+  // As Feedback::save and restore, of both stages.
+  void save(core::StateWriter& writer) const { parts_->save(writer); }
+  absl::Status restore(core::StateReader& reader) { return parts_->restore(reader); }
+
   // Sum over the elements of what stage 1, and stage 2 of this rank, still owe. P times the second
   // and the first, over all ranks, with what was received, make up what was given to run().
   double owed_stage_1() const { return parts_->owed_stage_1(); }

@@ -229,6 +229,18 @@ absl::StatusOr<compress::FeedbackNorms> SharedIndexMean::commit() {
                                  .owed = std::sqrt(owed)};
 }
 
+void SharedIndexMean::save(core::StateWriter& writer) const {
+  writer.integer(rolled_back_ ? 1 : 0);
+  writer.floats(owed_);
+}
+
+absl::Status SharedIndexMean::restore(core::StateReader& reader) {
+  rollback();
+  LACONIC_ASSIGN_OR_RETURN(const int64_t rolled_back, reader.integer("rolled back", 0, 1));
+  rolled_back_ = rolled_back == 1;
+  return reader.floats(owed_);
+}
+
 void SharedIndexMean::rollback() {
   open_ = false;
   if (value_mean_ != nullptr) {

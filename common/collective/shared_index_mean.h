@@ -75,6 +75,10 @@ class SharedIndexMean {
   // What was to be sent still is owed. Without an open exchange: nothing.
   void rollback();
 
+  // As Feedback::save and restore.
+  void save(core::StateWriter& writer) const;
+  absl::Status restore(core::StateReader& reader);
+
   // e; after a rollback a. [d].
   std::span<const float> residual() const { return owed_; }
   // The support of the last run(), ascending.

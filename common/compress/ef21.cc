@@ -71,6 +71,19 @@ void Ef21::take_owed(float factor, std::span<float> sum) {
   }
 }
 
+void Ef21::save(core::StateWriter& writer) const {
+  writer.floats(held_);
+  writer.floats(difference_);
+  save_state(state_, writer);
+}
+
+absl::Status Ef21::restore(core::StateReader& reader) {
+  rollback();
+  LACONIC_RETURN_IF_ERROR(reader.floats(held_));
+  LACONIC_RETURN_IF_ERROR(reader.floats(difference_));
+  return restore_state(reader, codec_.elements(), state_);
+}
+
 double Ef21::owed_sum() const {
   return std::accumulate(difference_.begin(), difference_.end(), 0.0);
 }

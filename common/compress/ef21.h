@@ -38,6 +38,8 @@ class Ef21 final : public Feedback {
   // Of v - h after the last committed exchange.
   void take_owed(float factor, std::span<float> sum) override;
   double owed_sum() const override;
+  void save(core::StateWriter& writer) const override;
+  absl::Status restore(core::StateReader& reader) override;
 
   // h, [d].
   std::span<const float> held() const { return held_; }

@@ -82,6 +82,20 @@ void ErrorFeedback::take_owed(float factor, std::span<float> sum) {
   owed_ = false;
 }
 
+void ErrorFeedback::save(core::StateWriter& writer) const {
+  writer.integer(owed_ ? 1 : 0);
+  writer.floats(residual_);
+  save_state(state_, writer);
+}
+
+absl::Status ErrorFeedback::restore(core::StateReader& reader) {
+  rollback();
+  LACONIC_ASSIGN_OR_RETURN(const int64_t owed, reader.integer("rolled back", 0, 1));
+  owed_ = owed == 1;
+  LACONIC_RETURN_IF_ERROR(reader.floats(residual_));
+  return restore_state(reader, codec_.elements(), state_);
+}
+
 double ErrorFeedback::owed_sum() const {
   return std::accumulate(residual_.begin(), residual_.end(), 0.0);
 }

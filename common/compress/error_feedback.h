@@ -59,6 +59,8 @@ class ErrorFeedback final : public Feedback {
   void rollback() override;
   void take_owed(float factor, std::span<float> sum) override;
   double owed_sum() const override;
+  void save(core::StateWriter& writer) const override;
+  absl::Status restore(core::StateReader& reader) override;
 
   // e, or a after a rollback.
   std::span<const float> residual() const { return residual_; }

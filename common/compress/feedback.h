@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "common/compress/codec.h"
 #include "common/core/byte_buffer.h"
+#include "common/core/state_bytes.h"
 
 namespace laconic::compress {
 
@@ -54,7 +55,17 @@ class Feedback {
   virtual void take_owed(float factor, std::span<float> sum) = 0;
   // Sum over the elements of what is owed when no exchange is open.
   virtual double owed_sum() const = 0;
+
+  // What is kept from one exchange to the next; none may be open. Restored into an object made for
+  // the same codec and options it goes on bit for bit.
+  // Errors of restore: those of StateReader; then only another restore makes it usable again.
+  virtual void save(core::StateWriter& writer) const = 0;
+  virtual absl::Status restore(core::StateReader& reader) = 0;
 };
+
+// The part of an EncodeState that lives from one exchange to the next. Errors: as restore().
+void save_state(const EncodeState& state, core::StateWriter& writer);
+absl::Status restore_state(core::StateReader& reader, int64_t elements, EncodeState& state);
 
 // Error feedback as a job asks for it.
 //

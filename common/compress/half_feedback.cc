@@ -94,6 +94,23 @@ void HalfFeedback::take_owed(float factor, std::span<float> sum) {
   }
 }
 
+void HalfFeedback::save(core::StateWriter& writer) const {
+  writer.halves(residual_);
+  save_state(state_, writer);
+}
+
+absl::Status HalfFeedback::restore(core::StateReader& reader) {
+  constexpr uint16_t kExponent = 0x7F80;
+  rollback();
+  LACONIC_RETURN_IF_ERROR(reader.halves(residual_));
+  for (const uint16_t bits : residual_) {
+    if ((bits & kExponent) == kExponent) {
+      return absl::DataLossError("state: a residual is not finite");
+    }
+  }
+  return restore_state(reader, codec_.elements(), state_);
+}
+
 double HalfFeedback::owed_sum() const {
   double sum = 0;
   for (const uint16_t bits : residual_) {

@@ -34,6 +34,8 @@ class HalfFeedback final : public Feedback {
   void rollback() override;
   void take_owed(float factor, std::span<float> sum) override;
   double owed_sum() const override;
+  void save(core::StateWriter& writer) const override;
+  absl::Status restore(core::StateReader& reader) override;
 
   // e, the bits of bfloat16 numbers.
   std::span<const uint16_t> residual() const { return residual_; }
