@@ -27,6 +27,7 @@ ReportPhases phases_of(const v1::PhaseSeconds& phases) {
 ReportRank rank_of(const v1::Rank& rank) {
   const bool done = rank.has_finished();
   const v1::ByteCounts& bytes = done ? rank.finished().bytes() : rank.progress().bytes();
+  const auto& decisions = done ? rank.finished().decisions() : rank.progress().decisions();
   std::vector<int64_t> sent_to;
   for (const v1::ByteCounts& peer : rank.finished().peer_bytes()) {
     sent_to.push_back(peer.sent());
@@ -43,6 +44,7 @@ ReportRank rank_of(const v1::Rank& rank) {
           .payload_received_bytes = bytes.payload_received(),
           .sent_to_bytes = std::move(sent_to),
           .train_loss = done ? rank.finished().train_loss() : rank.progress().train_loss(),
+          .decisions = {decisions.begin(), decisions.end()},
           .phases = phases_of(done ? rank.finished().phases() : rank.progress().phases()),
           .digest = done ? absl::StrFormat("%016x", rank.finished().digest()) : ""};
 }
@@ -150,6 +152,8 @@ ReportData report_data(const v1::Job& job) {
   for (const v1::Rank& rank : job.ranks()) {
     data.ranks.push_back(rank_of(rank));
     data.parameters = std::max(data.parameters, rank.hello().parameters());
+    data.rounds_decided.insert(data.rounds_decided.end(), rank.finished().rounds_decided().begin(),
+                               rank.finished().rounds_decided().end());
     data.sent_bytes_max = std::max(data.sent_bytes_max, data.ranks.back().sent_bytes);
     data.sent_between_sites_max =
         std::max(data.sent_between_sites_max, data.ranks.back().sent_between_sites);

@@ -42,6 +42,7 @@ struct ReportRank {
   int64_t payload_received_bytes = 0;  // of received_bytes
   std::vector<int64_t> sent_to_bytes;  // of sent_bytes, to each rank; empty: not known
   double train_loss = 0;
+  std::vector<v1::RoundCount> decisions;  // rounds by what the rank did in them
   ReportPhases phases;
   std::string digest;  // 16 hex digits; empty: did not finish
 };
@@ -70,6 +71,7 @@ struct ReportData {
   bool digests_equal = false;  // every rank finished and all digests are the same
   std::vector<ReportPoint> history;
   std::vector<ReportRank> ranks;
+  std::vector<v1::RoundDecision> rounds_decided;  // by rank 0, in order; empty: did not finish
   std::vector<std::string> files;
   v1::ExchangeChoice exchange;  // no schedule: not known
   std::string job_file;         // YAML

@@ -257,6 +257,69 @@ std::string rank_table(const ReportData& data) {
   return out + "</table></div></section>\n";
 }
 
+const char* reason_words(v1::RoundReason reason) {
+  switch (reason) {
+    case v1::EVERY_ROUND:
+      return "sent, as always";
+    case v1::FIRST_ROUNDS:
+      return "sent, first rounds";
+    case v1::CHANGED:
+      return "sent, the change matters";
+    case v1::AGED:
+      return "sent, the last message was too old";
+    case v1::DENSE_WARM_UP:
+      return "sent as float32, warm-up";
+    case v1::SMALL_CHANGE:
+      return "silent, the change is small";
+    default:
+      return "unknown";
+  }
+}
+
+std::string decision_row(const ReportData& data, const v1::RoundDecision& decision) {
+  const int64_t last = decision.first_round() + decision.rounds() - 1;
+  const double bits =
+      8.0 * static_cast<double>(decision.payload_bytes()) /
+      static_cast<double>(std::max<int64_t>(1, data.parameters * decision.rounds()));
+  return absl::StrCat(
+      "<tr><td>", decision.first_round(),
+      last == decision.first_round() ? std::string() : absl::StrCat("&ndash;", last), "</td><td>",
+      decision.step(), "</td><td>", decision.inner_steps(), "</td><td>",
+      reason_words(decision.reason()), "</td><td>", decision.senders(), " of ", data.world_size,
+      "</td><td>", absl::StrFormat("%.3g", bits), "</td></tr>\n");
+}
+
+// What was decided in every round, and why; rounds in a row alike are one line.
+std::string decision_table(const ReportData& data) {
+  constexpr size_t kRowsMax = 500;
+  if (data.rounds_decided.empty()) {
+    return "";
+  }
+  std::string out = "<section class=\"wide\"><h2>Rounds</h2>\n<p>";
+  for (const ReportRank& rank : data.ranks) {
+    absl::StrAppend(&out, "Rank ", rank.rank, ": ");
+    for (const v1::RoundCount& count : rank.decisions) {
+      absl::StrAppend(&out, count.rounds(), " ", reason_words(count.reason()), "; ");
+    }
+    out += "<br>\n";
+  }
+  const size_t shown = std::min(kRowsMax, data.rounds_decided.size());
+  absl::StrAppend(&out,
+                  "</p>\n<details><summary>Every round of rank 0</summary><div class=\"scroll\">"
+                  "<table class=\"ranks\">\n<tr><th>round</th><th>up to step</th><th>steps</th>"
+                  "<th>decision</th><th>ranks that sent</th><th>bits per parameter sent</th></tr>"
+                  "\n");
+  for (size_t i = 0; i < shown; ++i) {
+    out += decision_row(data, data.rounds_decided[i]);
+  }
+  out += "</table></div>";
+  if (shown < data.rounds_decided.size()) {
+    absl::StrAppend(&out, "<p>", data.rounds_decided.size() - shown,
+                    " more lines are in report.json.</p>");
+  }
+  return out + "</details></section>\n";
+}
+
 // What the planner measured and predicted; nothing where the job chose itself.
 std::string plan_table(const ReportData& data) {
   if (!data.exchange.has_plan()) {
@@ -304,7 +367,7 @@ std::string report_html(const ReportData& data) {
   absl::StrAppend(&out, "</header>\n", tiles(data), figures(data), "<div class=\"columns\">\n",
                   headline_table(data), "<section><h2>Job file</h2><pre>",
                   escape_html(data.job_file), "</pre></section></div>\n", rank_table(data),
-                  plan_table(data));
+                  decision_table(data), plan_table(data));
   absl::StrAppend(&out,
                   "<footer>Times less = bytes of a dense float32 ring all-reduce at every step, "
                   "2(P&minus;1)/P &middot; 4 &middot; parameters &middot; steps, over the bytes "

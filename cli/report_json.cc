@@ -65,6 +65,33 @@ std::string bytes_json(const ReportData& data) {
       ",\n    \"times_less\": ", json_number(data.times_less), "\n  }");
 }
 
+// What each rank did in how many rounds: {"CHANGED": 400, "SMALL_CHANGE": 300}.
+std::string counts_json(const ReportRank& rank) {
+  const auto append = [](std::string* out, const v1::RoundCount& count) {
+    absl::StrAppend(out, json_string(v1::RoundReason_Name(count.reason())), ": ", count.rounds());
+  };
+  return absl::StrCat("{", absl::StrJoin(rank.decisions, ", ", append), "}");
+}
+
+std::string decisions_json(const ReportData& data) {
+  const auto append = [](std::string* out, const v1::RoundDecision& decision) {
+    absl::StrAppend(out, "{\"first_round\": ", decision.first_round(),
+                    ", \"rounds\": ", decision.rounds(), ", \"step\": ", decision.step(),
+                    ", \"inner_steps\": ", decision.inner_steps());
+    absl::StrAppend(out, ", \"sent\": ", decision.reason() != v1::SMALL_CHANGE ? "true" : "false",
+                    ", \"reason\": ", json_string(v1::RoundReason_Name(decision.reason())),
+                    ", \"senders\": ", decision.senders(),
+                    ", \"payload_bytes\": ", decision.payload_bytes(), "}");
+  };
+  const std::string list =
+      data.rounds_decided.empty()
+          ? "[]"
+          : absl::StrCat("[\n      ", absl::StrJoin(data.rounds_decided, ",\n      ", append),
+                         "\n    ]");
+  return absl::StrCat("{\n    \"per_worker\": ", rank_list(data, counts_json),
+                      ",\n    \"of_rank_0\": ", list, "\n  }");
+}
+
 std::string history_json(const ReportData& data) {
   if (data.history.empty()) {
     return "[]";
@@ -90,6 +117,7 @@ std::string report_json(const ReportData& data) {
                   ", \"eval_accuracy\": ", optional_number(data.eval_accuracy), "}");
   absl::StrAppend(&out, ",\n  \"bytes\": ", bytes_json(data));
   absl::StrAppend(&out, ",\n  \"exchange\": ", exchange_json(data.exchange));
+  absl::StrAppend(&out, ",\n  \"decisions\": ", decisions_json(data));
   absl::StrAppend(&out, ",\n  \"history\": ", history_json(data));
   absl::StrAppend(&out, ",\n  \"digests\": ", rank_list(data, digest), "\n}\n");
   return out;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "common/core/version.h"
@@ -261,6 +262,7 @@ void JobMetrics::set_exchange(const JobRecord& record) {
                       payload_received);
   }
   metrics_.raise_to(metrics::kRoundsTotal, {job.id(), "synced"}, static_cast<double>(rounds));
+  set_decisions(job);
   const v1::Rank& first = job.ranks(0);
   if (!first.has_progress() && !first.has_finished()) {
     return;
@@ -276,6 +278,26 @@ void JobMetrics::set_exchange(const JobRecord& record) {
     *last.mutable_phases() = first.finished().phases();
   }
   observe_rounds(job.id(), job.generation(), last);
+}
+
+void JobMetrics::set_decisions(const v1::Job& job) {
+  std::map<v1::RoundReason, int64_t> rounds;
+  for (const v1::Rank& rank : job.ranks()) {
+    const auto& counts =
+        rank.has_finished() ? rank.finished().decisions() : rank.progress().decisions();
+    for (const v1::RoundCount& count : counts) {
+      if (v1::RoundReason_IsValid(count.reason()) &&
+          count.reason() != v1::ROUND_REASON_UNSPECIFIED) {
+        rounds[count.reason()] += std::max<int64_t>(0, count.rounds());
+      }
+    }
+  }
+  for (const auto& [reason, count] : rounds) {
+    metrics_.raise_to(
+        metrics::kRoundDecisionsTotal,
+        {job.id(), reason == v1::SMALL_CHANGE ? "silent" : "sent", v1::RoundReason_Name(reason)},
+        static_cast<double>(count));
+  }
 }
 
 void JobMetrics::set_link(const std::string& id, const std::string& link, const LinkBytes& bytes) {

@@ -57,6 +57,7 @@ class JobMetrics {
     double received = 0;
     double dense = 0;  // What a dense float32 ring would send there, and receive.
   };
+  void set_decisions(const v1::Job& job);
   void set_link(const std::string& id, const std::string& link, const LinkBytes& bytes);
   void set_workers(const JobRecord& record, const Coordinator& coordinator, absl::Time now);
   void name_exchange(const v1::Job& job);

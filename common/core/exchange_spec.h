@@ -13,8 +13,37 @@
 namespace laconic::core {
 
 enum class Method : uint8_t {
-  kDense = 0,  // the mean gradient at every step
-  kLocal = 1,  // H inner steps, then the mean drift with an outer Nesterov step
+  kDense = 0,     // the mean gradient at every step
+  kLocal = 1,     // H inner steps, then the mean drift with an outer Nesterov step
+  kLazy = 2,      // as one of these, but a rank whose change is small sends nothing
+  kPowerSgd = 3,  // the mean gradient as a product of two thin matrices
+  kDemo = 4,      // the largest components of the momentum, as signs
+  kEf21 = 5,      // differences of a momentum
+};
+
+// When a change is worth a message: common/sync/lazy_rule.h.
+enum class LazyRule : uint8_t { kClag = 0, kLaq = 1 };
+
+struct LazySpec {
+  LazyRule rule = LazyRule::kClag;
+  double threshold = 4;     // zeta or xi, 0..1e6
+  int32_t age_max = 10;     // rounds in a row that use one message again, 0..1e6
+  double momentum = 0;      // 0..0.9999
+  int64_t inner_steps = 0;  // H >= 1: v is the drift of H steps; 0: the gradient of each
+};
+
+struct PowerSgdSpec {
+  int32_t rank = 4;          // 1..256
+  int64_t dense_steps = 20;  // >= 0
+};
+
+struct DemoSpec {
+  double momentum = 0.999;  // 0..0.9999
+  int32_t chunk = 64;       // 4..64
+  int32_t kept = 32;        // of a whole block, 1..chunk^2 / 4
+  bool dct = true;          // else the elements themselves
+  double taken = 0.2;       // > 0..1
+  bool sign = true;         // of the mean, for the optimizer
 };
 
 // What error feedback keeps.
@@ -47,6 +76,10 @@ struct ExchangeSpec {
   int64_t inner_steps = 1;      // H >= 1
   double outer_rate = 0.7;      // eta
   double outer_momentum = 0.6;  // mu
+  LazySpec lazy;                // of kLazy
+  PowerSgdSpec power_sgd;       // of kPowerSgd
+  DemoSpec demo;                // of kDemo
+  double ef21_momentum = 0.9;   // of kEf21: 1 - eta, 0..0.9999
   absl::Duration round_deadline = absl::Seconds(60);
 };
 

@@ -133,6 +133,12 @@ inline constexpr Metric kExchangeDenseBytesTotal{
     {"job_id", "link", "direction"}};
 inline constexpr Metric kRoundsTotal{
     "laconic_rounds_total", Kind::kCounter, "Exchanges done.", {"job_id", "outcome"}};
+inline constexpr Metric kRoundDecisionsTotal{
+    "laconic_round_decisions_total",
+    Kind::kCounter,
+    "Rounds of all ranks by what the rank did in them, and why: sent, or silent while the others "
+    "used its last message again.",
+    {"job_id", "outcome", "reason"}};
 inline constexpr Metric kRoundSeconds{
     "laconic_round_seconds",
     Kind::kHistogram,
@@ -201,6 +207,7 @@ inline constexpr const Metric* kMetrics[] = {&kBuildInfo,
                                              &kExchangeInfo,
                                              &kExchangeDenseBytesTotal,
                                              &kRoundsTotal,
+                                             &kRoundDecisionsTotal,
                                              &kRoundSeconds,
                                              &kResidualNorm,
                                              &kGradientNorm,

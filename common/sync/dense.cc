@@ -31,4 +31,17 @@ absl::Status Dense::end_step(ModelView view, bool /*last*/) {
   return absl::OkStatus();
 }
 
+absl::Status Dense::save_fields(core::StateWriter& writer) const {
+  writer.text("dense");
+  writer.integer(step_);
+  exchange_->save(writer);
+  return absl::OkStatus();
+}
+
+absl::Status Dense::restore_fields(core::StateReader& reader) {
+  LACONIC_RETURN_IF_ERROR(reader.expect_text("method", "dense"));
+  LACONIC_ASSIGN_OR_RETURN(step_, reader.integer("step", 0, kStepsMax));
+  return exchange_->restore(reader);
+}
+
 }  // namespace laconic::sync

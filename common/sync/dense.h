@@ -20,6 +20,10 @@ class Dense final : public SyncMethod {
   uint64_t digest() const override { return exchange_->digest(); }
   SyncStats stats() const override { return exchange_->stats(); }
 
+ protected:
+  absl::Status save_fields(core::StateWriter& writer) const override;
+  absl::Status restore_fields(core::StateReader& reader) override;
+
  private:
   const std::unique_ptr<MeanExchange> exchange_;
   int64_t step_ = 0;  // Steps whose gradients were reduced.

@@ -1,7 +1,6 @@
 #include "common/sync/mean_exchange.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <utility>
@@ -9,28 +8,13 @@
 #include "absl/strings/str_cat.h"
 #include "common/compress/ef21.h"
 #include "common/compress/squared_norm.h"
+#include "common/core/codec_name.h"
 #include "common/core/digest.h"
 #include "common/core/schedule_choice.h"
 #include "common/core/status_macros.h"
 
 namespace laconic::sync {
 namespace {
-
-// Adds the seconds of its life to `total`.
-class Stopwatch {
- public:
-  explicit Stopwatch(double& total) : total_(total) {}
-  ~Stopwatch() {
-    const std::chrono::duration<double> life = std::chrono::steady_clock::now() - start_;
-    total_ += life.count();
-  }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-
- private:
-  double& total_;
-  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 absl::Status check_feedback(const core::ExchangeSpec& spec) {
   if (!(spec.residual_decay >= 0 && spec.residual_decay <= 1)) {
@@ -64,11 +48,24 @@ absl::StatusOr<std::unique_ptr<MeanExchange>> MeanExchange::make(
   if (layout.elements() < 1) {
     return absl::InvalidArgumentError("the model has no parameters: there is nothing to train");
   }
-  const bool ef21 = spec.error_feedback && spec.feedback == core::FeedbackForm::kEf21;
   LACONIC_RETURN_IF_ERROR(check_feedback(spec));
-  if (spec.shared_index.has_value()) {
-    return make_shared_index(spec, layout, communicator);
-  }
+  LACONIC_ASSIGN_OR_RETURN(std::unique_ptr<MeanExchange> made,
+                           spec.shared_index.has_value()
+                               ? make_shared_index(spec, layout, communicator)
+                               : make_plain(spec, layout, communicator));
+  made->identity_ = absl::StrCat(
+      "rank ", communicator.rank(), " of ", communicator.world_size(), ", layout ",
+      core::format_digest(layout.hash()), ", ", core::schedule_name(made->schedule_), ", ",
+      core::codec_name(spec.codec), spec.shared_index.has_value() ? ", shared index" : "",
+      spec.error_feedback ? ", feedback " : ", form ", static_cast<int>(spec.feedback),
+      spec.half_residuals ? " in bfloat16" : "");
+  return made;
+}
+
+absl::StatusOr<std::unique_ptr<MeanExchange>> MeanExchange::make_plain(
+    const core::ExchangeSpec& spec, const core::Layout& layout,
+    collective::Communicator& communicator) {
+  const bool ef21 = spec.error_feedback && spec.feedback == core::FeedbackForm::kEf21;
   const bool dense = spec.codec.kind == core::CodecKind::kNone;
   core::CodecSpec codec_spec = spec.codec;
   codec_spec.rank = communicator.rank();
@@ -182,7 +179,59 @@ absl::Status MeanExchange::mean(std::span<const float> v, std::span<float> out) 
                           : codec_ != nullptr      ? gathered_mean(v, out)
                                                    : dense_mean(v, out));
   ++stats_.rounds;
+  stats_.decision = {.reason = RoundReason::kEveryRound, .senders = world_size()};
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<collective::Payload>> MeanExchange::gather(
+    const collective::Payload& payload, int64_t payload_bytes_max) {
+  const Stopwatch watch(stats_.exchange_seconds);
+  return communicator_.all_gather(payload, payload_bytes_max, tag());
+}
+
+absl::Status MeanExchange::mean_of(std::span<float> in_out) {
+  const Stopwatch watch(stats_.exchange_seconds);
+  return communicator_.all_reduce_mean(in_out, tag());
+}
+
+void MeanExchange::end_round(const RoundDecision& decision, const compress::FeedbackNorms& norms) {
+  take_norms(norms);
+  stats_.decision = decision;
+  ++stats_.rounds;
+}
+
+void MeanExchange::save(core::StateWriter& writer) const {
+  writer.text(identity_);
+  writer.integer(stats_.rounds);
+  writer.integer(static_cast<int64_t>(stats_.decision.reason));
+  writer.integer(stats_.decision.senders);
+  writer.integer(static_cast<int64_t>(digest_));
+  writer.floats(mean_state_);
+  if (feedback_ != nullptr) {
+    feedback_->save(writer);
+  } else if (scheduled_ != nullptr) {
+    scheduled_->save(writer);
+  } else if (shared_index_ != nullptr) {
+    shared_index_->save(writer);
+  }
+}
+
+absl::Status MeanExchange::restore(core::StateReader& reader) {
+  LACONIC_RETURN_IF_ERROR(reader.expect_text("exchange", identity_));
+  LACONIC_ASSIGN_OR_RETURN(stats_.rounds, reader.integer("rounds", 0, kStepsMax));
+  LACONIC_ASSIGN_OR_RETURN(
+      const int64_t reason,
+      reader.integer("reason", 0, static_cast<int64_t>(RoundReason::kSmallChange)));
+  LACONIC_ASSIGN_OR_RETURN(const int64_t senders, reader.integer("senders", 0, world_size()));
+  stats_.decision = {.reason = static_cast<RoundReason>(reason),
+                     .senders = static_cast<int>(senders)};
+  LACONIC_ASSIGN_OR_RETURN(const int64_t digest, reader.integer());
+  digest_ = static_cast<uint64_t>(digest);
+  LACONIC_RETURN_IF_ERROR(reader.floats(mean_state_));
+  return feedback_ != nullptr       ? feedback_->restore(reader)
+         : scheduled_ != nullptr    ? scheduled_->restore(reader)
+         : shared_index_ != nullptr ? shared_index_->restore(reader)
+                                    : absl::OkStatus();
 }
 
 void MeanExchange::take_digest(std::span<const float> parameters) {
@@ -292,6 +341,23 @@ absl::Status check_finite(std::span<const float> values, const char* what, int r
           absl::StrCat("diverged at step ", step, ": element ", i, " of ", what, " of rank ", rank,
                        " is ", values[i], "; lower the learning rate, or look at the data"));
     }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status check_own_codec(const char* method, const core::ExchangeSpec& spec,
+                             core::Schedule own) {
+  if (spec.codec.kind != core::CodecKind::kNone || spec.error_feedback ||
+      spec.shared_index.has_value()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(method,
+                     ": compresses itself; allowed: no codec, error feedback or shared "
+                     "index beside it"));
+  }
+  if (spec.schedule != core::Schedule::kAuto && spec.schedule != own) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(method, ": schedule ", core::schedule_name(spec.schedule),
+                     "; allowed: auto or ", core::schedule_name(own)));
   }
   return absl::OkStatus();
 }

@@ -4,9 +4,11 @@
 //   P  world_size    d  parameters    v  this rank's vector, [d]    e  residual of error feedback
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -46,6 +48,25 @@ class MeanExchange {
   // It may be called again, with the same v: what is owed already is not added twice.
   absl::Status mean(std::span<const float> v, std::span<float> out);
 
+  // For methods that make their own messages: one operation of the round under way each. Whatever
+  // they change, they change after the last operation of the round, and then call end_round(), so
+  // that an aborted round leaves no trace.
+  //
+  //   payload    goes to all; payload_bytes_max bounds what may come
+  //   returns    [P] payloads in rank order, own one included
+  absl::StatusOr<std::vector<collective::Payload>> gather(const collective::Payload& payload,
+                                                          int64_t payload_bytes_max);
+  // The mean over the ranks of any one length, in double, in place. After an error `in_out` is
+  // unchanged.
+  absl::Status mean_of(std::span<float> in_out);
+  void end_round(const RoundDecision& decision, const compress::FeedbackNorms& norms);
+  void add_compress_seconds(double seconds) { stats_.compress_seconds += seconds; }
+  void add_decompress_seconds(double seconds) { stats_.decompress_seconds += seconds; }
+
+  // Counters, digest, and what error feedback keeps. Errors of restore: as SyncMethod::restore.
+  void save(core::StateWriter& writer) const;
+  absl::Status restore(core::StateReader& reader);
+
   // Digest of what all ranks hold after the round; rides in the frames of the next one.
   void take_digest(std::span<const float> parameters);
 
@@ -53,9 +74,13 @@ class MeanExchange {
   const SyncStats& stats() const { return stats_; }
   core::Schedule schedule() const { return schedule_; }
   int rank() const { return communicator_.rank(); }
+  int world_size() const { return communicator_.world_size(); }
 
  private:
   static absl::StatusOr<std::unique_ptr<MeanExchange>> make_shared_index(
+      const core::ExchangeSpec& spec, const core::Layout& layout,
+      collective::Communicator& communicator);
+  static absl::StatusOr<std::unique_ptr<MeanExchange>> make_plain(
       const core::ExchangeSpec& spec, const core::Layout& layout,
       collective::Communicator& communicator);
   MeanExchange(core::Schedule schedule, int64_t elements, collective::Communicator& communicator);
@@ -85,13 +110,38 @@ class MeanExchange {
   std::unique_ptr<compress::Feedback> feedback_;               // with codec_
   std::vector<float> scratch_;                                 // [d]
   std::vector<float> mean_state_;                              // [d]: H of ef21.h; else empty
+  std::string identity_;  // of what is kept: a state of another one does not fit
   uint64_t digest_ = 0;
   SyncStats stats_;
+};
+
+// Steps and rounds of a run are below it.
+inline constexpr int64_t kStepsMax = int64_t{1} << 40;
+
+// Adds the seconds of its life to `total`.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& total) : total_(total) {}
+  ~Stopwatch() {
+    const std::chrono::duration<double> life = std::chrono::steady_clock::now() - start_;
+    total_ += life.count();
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double& total_;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
 // Errors: InvalidArgument that says in which step training diverged, and where, if `values` hold a
 // NaN or an infinity. what: "the parameters".
 absl::Status check_finite(std::span<const float> values, const char* what, int rank, int64_t step);
+
+// For methods that make their own messages. Errors: InvalidArgument if `spec` has a codec, error
+// feedback or a shared index beside them, or another schedule than kAuto and `own`.
+absl::Status check_own_codec(const char* method, const core::ExchangeSpec& spec,
+                             core::Schedule own);
 
 // Errors: InvalidArgument if a span of `view` has not `elements` elements.
 absl::Status check_view(const ModelView& view, int64_t elements);

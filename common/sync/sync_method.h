@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/collective/communicator.h"
 #include "common/core/exchange_spec.h"
 #include "common/core/layout.h"
+#include "common/core/state_bytes.h"
 
 namespace laconic::sync {
 
@@ -18,6 +20,24 @@ namespace laconic::sync {
 struct ModelView {
   std::span<float> parameters;  // theta, [d]
   std::span<float> gradients;   // g, [d]
+};
+
+// Why a rank sent its vector in a round, or why it was silent.
+enum class RoundReason : uint8_t {
+  kEveryRound = 0,   // sent: the method always does
+  kFirstRounds = 1,  // sent: too early for the rule
+  kChanged = 2,      // sent: the change matters
+  kAged = 3,         // sent: the last message was used long enough
+  kDenseWarmUp = 4,  // sent as float32: the first steps
+  kSmallChange = 5,  // silent: the others use the last message again
+};
+
+// What this rank decided in a round, and how many ranks sent in it.
+struct RoundDecision {
+  RoundReason reason = RoundReason::kEveryRound;
+  int senders = 0;  // 0..P
+
+  bool operator==(const RoundDecision&) const = default;
 };
 
 // What the rounds cost so far, and how the last one went.
@@ -29,6 +49,7 @@ struct SyncStats {
   double residual_norm = 0;            // L2 after the last round
   double update_norm = 0;              // L2 of what the last round was given to send
   double compression_error_ratio = 0;  // of the last round
+  RoundDecision decision;              // of the last round
 };
 
 // Owned by one thread. The training loop calls, at every step t = 1..steps,
@@ -52,6 +73,21 @@ class SyncMethod {
   // XXH3-64 of the shared parameters after the last round.
   virtual uint64_t digest() const = 0;
   virtual SyncStats stats() const = 0;
+
+  // The state of this rank between two steps: counters, digest, residuals, momentum, shared
+  // parameters where they are kept; not the model's parameters nor the optimizer's state. Restored,
+  // in place of begin(), into a method that was made for the same spec, layout, rank and world, it
+  // goes on bit for bit as it would have.
+  // Errors of save: Unimplemented if the method cannot. Errors of restore: DataLoss for bytes that
+  // are no such state, FailedPrecondition if it is of another method, codec, layout, rank or world;
+  // the method must be restored again, or not be used, after one.
+  absl::StatusOr<std::vector<uint8_t>> save() const;
+  absl::Status restore(std::span<const uint8_t> bytes);
+
+ protected:
+  // The fields, always the same in the same order. Errors: as save() and restore().
+  virtual absl::Status save_fields(core::StateWriter& writer) const;
+  virtual absl::Status restore_fields(core::StateReader& reader);
 };
 
 // Makes the method that `spec` names. `communicator` must outlive it.

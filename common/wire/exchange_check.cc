@@ -6,6 +6,7 @@
 #include "common/core/exchange_spec.h"
 #include "common/core/schedule_choice.h"
 #include "common/wire/compressor_spec.h"
+#include "common/wire/method_spec.h"
 
 namespace laconic::wire {
 namespace {
@@ -15,8 +16,9 @@ constexpr int64_t kRoundDeadlineMaxSeconds = 86'400;
 void check_method(Checker& checker, const v1::Exchange& exchange) {
   const std::string path = "spec.exchange";
   if (exchange.method_case() == v1::Exchange::METHOD_NOT_SET) {
-    checker.missing(path, "one of dense, local");
+    checker.missing(path, "one of dense, local, lazy, power_sgd, demo, ef21");
   }
+  check_method_fields(checker, exchange);
   if (!exchange.has_local()) {
     return;
   }

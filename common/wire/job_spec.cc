@@ -5,6 +5,7 @@
 
 #include "common/wire/compressor_spec.h"
 #include "common/wire/job_defaults.h"
+#include "common/wire/method_spec.h"
 #include "common/wire/time.h"
 
 namespace laconic::wire {
@@ -108,6 +109,7 @@ v1::Exchange with_exchange_defaults(v1::Exchange exchange) {
     local.set_outer_rate(local.has_outer_rate() ? local.outer_rate() : 0.7);
     local.set_outer_momentum(local.has_outer_momentum() ? local.outer_momentum() : 0.6);
   }
+  fill_method(exchange);
   fill_compressor(*exchange.mutable_compressor(), exchange.has_local());
   if (!exchange.has_round_deadline()) {
     exchange.mutable_round_deadline()->set_seconds(60);
@@ -154,6 +156,7 @@ core::ExchangeSpec exchange_spec(const v1::TrainJob& job) {
     spec.outer_rate = exchange.local().outer_rate();
     spec.outer_momentum = exchange.local().outer_momentum();
   }
+  set_method(exchange, spec);
   return spec;
 }
 

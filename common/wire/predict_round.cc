@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "common/core/method_sizes.h"
 #include "common/core/payload_size.h"
 #include "common/core/schedule_choice.h"
 #include "common/wire/job_spec.h"
@@ -7,6 +8,31 @@
 // P workers, d parameters, H steps between rounds.
 
 namespace laconic::wire {
+namespace {
+
+// Methods that make their own messages: what a round sends in which every rank sends, after the
+// first steps.
+void predict_own_messages(const core::ExchangeSpec& exchange, const core::Layout& layout,
+                          int world_size, RoundPrediction& prediction) {
+  const int64_t peers = world_size - 1;
+  if (exchange.method == core::Method::kLazy) {
+    prediction.payload_bytes += 1;
+    prediction.varies = true;
+    prediction.sent_bytes = peers * core::framed_bytes(prediction.payload_bytes);
+  } else if (exchange.method == core::Method::kDemo) {
+    prediction.payload_bytes = core::demo_payload_bytes_max(exchange.demo, layout);
+    prediction.varies = true;
+    prediction.sent_bytes = peers * core::framed_bytes(prediction.payload_bytes);
+  } else if (exchange.method == core::Method::kPowerSgd) {
+    const int64_t floats = core::power_sgd_floats(exchange.power_sgd, layout);
+    prediction.payload_bytes = 4 * floats;
+    prediction.sent_bytes = core::sent_bytes_expected(core::Schedule::kSharded, {},
+                                                      {{{"factors", 1, floats}}}, world_size, 1);
+  }
+}
+
+}  // namespace
+
 RoundPrediction predict_round(const v1::TrainJob& job, const core::Layout& layout) {
   const core::ExchangeSpec exchange = exchange_spec(job);
   const v1::Workers& workers = job.spec().workers();
@@ -40,6 +66,7 @@ RoundPrediction predict_round(const v1::TrainJob& job, const core::Layout& layou
     prediction.sent_bytes = core::shared_index_sent_bytes(*exchange.shared_index, exchange.schedule,
                                                           layout, static_cast<int>(world_size));
   }
+  predict_own_messages(exchange, layout, static_cast<int>(world_size), prediction);
   if (prediction.sent_bytes > 0) {
     const double dense_in_all = 2.0 * static_cast<double>(peers) * 4 *
                                 static_cast<double>(elements) * static_cast<double>(steps) /

@@ -137,6 +137,11 @@ def communication_row():
         timeseries("Rounds", "Rounds per second by outcome.", "cps",
                    target(f"sum by (outcome) (rate(laconic_rounds_total{{{JOB}}}{rate}))",
                           "{{outcome}}"), minimum=0),
+        timeseries("Decisions of the ranks", "What the ranks did in their rounds, per second, and "
+                   "why. Silent ones let the others use their last message again.", "cps",
+                   target(f"sum by (outcome, reason) "
+                          f"(rate(laconic_round_decisions_total{{{JOB}}}{rate}))",
+                          "{{outcome}}: {{reason}}"), minimum=0),
         timeseries("Residual and gradient", "L2 norms after the last round: what compression has "
                    "kept back, and what the round was given to send.", "short",
                    target(f"laconic_residual_norm{{{JOB}}}", "residual"),

@@ -77,6 +77,38 @@ TEST(ReportJsonTest, HoldsEveryFieldOfTheSchema) {
   EXPECT_EQ(report["digests"][0].as<std::string>(), "00c0ffee12345678");
 }
 
+TEST(ReportJsonTest, TellsWhatEveryRoundDecidedAndWhy) {
+  v1::Job job = sample_job(2);
+  EXPECT_EQ(YAML::Load(report_json(report_data(job)))["decisions"]["of_rank_0"].size(), 0U);
+  EXPECT_THAT(report_html(report_data(job)), Not(HasSubstr("<h2>Rounds</h2>")));
+  v1::Finished& finished = *job.mutable_ranks(0)->mutable_finished();
+  for (const v1::RoundReason reason : {v1::CHANGED, v1::SMALL_CHANGE}) {
+    v1::RoundCount& count = *finished.add_decisions();
+    count.set_reason(reason);
+    count.set_rounds(reason == v1::CHANGED ? 5 : 3);
+    v1::RoundDecision& decision = *finished.add_rounds_decided();
+    decision.set_first_round(reason == v1::CHANGED ? 1 : 6);
+    decision.set_rounds(count.rounds());
+    decision.set_step(reason == v1::CHANGED ? 10 : 16);
+    decision.set_inner_steps(2);
+    decision.set_reason(reason);
+    decision.set_senders(1);
+    decision.set_payload_bytes(421642);
+  }
+  const YAML::Node decisions = YAML::Load(report_json(report_data(job)))["decisions"];
+  EXPECT_EQ(decisions["per_worker"][0]["CHANGED"].as<int>(), 5);
+  EXPECT_EQ(decisions["per_worker"][1].size(), 0U);
+  EXPECT_TRUE(decisions["of_rank_0"][0]["sent"].as<bool>());
+  EXPECT_FALSE(decisions["of_rank_0"][1]["sent"].as<bool>());
+  EXPECT_EQ(decisions["of_rank_0"][1]["first_round"].as<int>(), 6);
+  EXPECT_EQ(decisions["of_rank_0"][1]["reason"].as<std::string>(), "SMALL_CHANGE");
+  const std::string html = report_html(report_data(job));
+  EXPECT_THAT(html, HasSubstr("Rank 0: 5 sent, the change matters; 3 silent, the change is small"));
+  // 8 bits of 421,642 parameters in 5 rounds.
+  EXPECT_THAT(html, HasSubstr("<td>1&ndash;5</td><td>10</td><td>2</td><td>sent, the change matters"
+                              "</td><td>1 of 2</td><td>1.6</td>"));
+}
+
 TEST(ReportJsonTest, TellsBytesBetweenSitesFromAllWhereTheJobKnowsSites) {
   v1::Job job = sample_job(2);
   for (v1::Rank& rank : *job.mutable_ranks()) {

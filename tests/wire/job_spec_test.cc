@@ -154,7 +154,7 @@ TEST(CheckJobTest, NamesWhatIsWrongWithTrainingAndExchange) {
        },
        "spec.train.optimizer.adamw.learning_rate is nan; allowed: greater than 0, at most 100\n"},
       {[](auto& j) { j.mutable_spec()->mutable_exchange()->clear_method(); },
-       "spec.exchange is missing; allowed: one of dense, local\n"},
+       "spec.exchange is missing; allowed: one of dense, local, lazy, power_sgd, demo, ef21\n"},
       {[](auto& j) { j.mutable_spec()->mutable_exchange()->mutable_local()->set_inner_steps(0); },
        "spec.exchange.local.inner_steps is 0; allowed: 1..1000000\n"},
       {[](auto& j) {

@@ -90,6 +90,12 @@ void tell(const sync::PlannedExchange& planned, WorkerLink& link) {
 }
 
 std::string name_of(const core::ExchangeSpec& spec) {
+  if (spec.method == core::Method::kPowerSgd) {
+    return absl::StrCat("PowerSGD rank ", spec.power_sgd.rank);
+  }
+  if (spec.method == core::Method::kDemo) {
+    return absl::StrCat("signs of ", spec.demo.kept, " in ", spec.demo.chunk * spec.demo.chunk);
+  }
   return spec.shared_index.has_value()
              ? absl::StrFormat("shared index %.3g %%", 100 * spec.shared_index->density)
              : core::codec_name(spec.codec);

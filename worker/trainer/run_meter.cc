@@ -12,6 +12,7 @@ namespace laconic::trainer {
 namespace {
 
 constexpr int64_t kPointsPerRun = 100;
+constexpr int64_t kNewsPerRun = 10;
 constexpr absl::Duration kProgressInterval = absl::Milliseconds(500);
 
 v1::ByteCounts to_proto(const RankBytes& bytes) {
@@ -39,12 +40,15 @@ void log_point(const v1::HistoryPoint& point) {
 
 }  // namespace
 
-RunMeter::RunMeter(WorkerLink& link, int64_t steps, const v1::ExchangeChoice& choice)
+RunMeter::RunMeter(WorkerLink& link, int64_t steps, int64_t parameters,
+                   const v1::ExchangeChoice& choice)
     : link_(link),
+      steps_(steps),
       point_every_(std::max<int64_t>(1, steps / kPointsPerRun)),
       choice_(choice),
       start_(absl::Now()),
-      next_progress_(start_) {}
+      next_progress_(start_),
+      decisions_(parameters) {}
 
 double RunMeter::seconds() const {
   return absl::ToDoubleSeconds(absl::Now() - start_);
@@ -75,11 +79,36 @@ void RunMeter::send_progress(int64_t step, const sync::SyncStats& stats, const R
   if (!choice_.schedule().empty()) {
     *progress.mutable_exchange() = choice_;
   }
+  for (const v1::RoundCount& count : decisions_.counts()) {
+    *progress.add_decisions() = count;
+  }
   link_.report(std::move(report));
   since_progress_ = {};
 }
 
+void RunMeter::started(const RankBytes& bytes) {
+  decisions_.step_done(0, 0, bytes.all.payload_sent, {});
+}
+
+void RunMeter::tell_decisions() {
+  const std::optional<std::string> news = decisions_.news();
+  if (!news.has_value() || choice_.schedule().empty()) {
+    return;
+  }
+  spdlog::info("{}", *news);
+  v1::TrainerReport report;
+  v1::TrainerEvent& event = *report.mutable_event();
+  event.mutable_time()->set_seconds(absl::ToUnixSeconds(absl::Now()));
+  event.set_reason("ROUNDS_DECIDED");
+  event.set_message(*news);
+  link_.report(std::move(report));
+}
+
 void RunMeter::step_done(const Step& step, const sync::SyncStats& stats, const RankBytes& bytes) {
+  decisions_.step_done(step.step, stats.rounds, bytes.all.payload_sent, stats.decision);
+  if (step.step == steps_ || step.step % std::max<int64_t>(1, steps_ / kNewsPerRun) == 0) {
+    tell_decisions();
+  }
   since_progress_.add(step.loss);
   since_point_.add(step.loss);
   const absl::Time now = absl::Now();
@@ -124,6 +153,12 @@ v1::Finished RunMeter::finished(int64_t steps, const std::optional<Evaluation>& 
   }
   *result.mutable_bytes() = to_proto(bytes);
   *result.mutable_phases() = phases(stats);
+  for (const v1::RoundCount& count : decisions_.counts()) {
+    *result.add_decisions() = count;
+  }
+  if (!choice_.schedule().empty()) {
+    result.mutable_rounds_decided()->Add(decisions_.rounds().begin(), decisions_.rounds().end());
+  }
   return result;
 }
 

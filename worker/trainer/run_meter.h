@@ -9,6 +9,7 @@
 #include "common/collective/transport.h"
 #include "common/sync/sync_method.h"
 #include "laconic/v1/trainer.pb.h"
+#include "worker/trainer/decision_log.h"
 #include "worker/trainer/worker_link.h"
 
 namespace laconic::trainer {
@@ -27,9 +28,13 @@ struct RankBytes {
 // Owned by one thread.
 class RunMeter {
  public:
-  // `link` must outlive this object. choice: stands in every progress report unless it is empty.
-  // The clock starts now.
-  RunMeter(WorkerLink& link, int64_t steps, const v1::ExchangeChoice& choice);
+  // `link` must outlive this object. choice: stands in every progress report unless it is empty;
+  // set by rank 0 alone, which also tells what was decided: in events, at most ten a run, and in
+  // the last report. The clock starts now.
+  RunMeter(WorkerLink& link, int64_t steps, int64_t parameters, const v1::ExchangeChoice& choice);
+
+  // What was sent before the first step belongs to no round.
+  void started(const RankBytes& bytes);
 
   // Runs `work` and counts its time as computing, or as evaluating.
   template <typename Work>
@@ -80,8 +85,10 @@ class RunMeter {
   double seconds() const;
   v1::PhaseSeconds phases(const sync::SyncStats& stats) const;
   void send_progress(int64_t step, const sync::SyncStats& stats, const RankBytes& bytes);
+  void tell_decisions();
 
   WorkerLink& link_;
+  const int64_t steps_;
   const int64_t point_every_;
   const v1::ExchangeChoice choice_;
   const absl::Time start_;
@@ -91,6 +98,7 @@ class RunMeter {
   MeanLoss since_progress_;
   MeanLoss since_point_;
   double last_interval_loss_ = 0;
+  DecisionLog decisions_;
 };
 
 // Worlds up to this size report the bytes of every pair of ranks.

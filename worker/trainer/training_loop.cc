@@ -109,7 +109,9 @@ absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions
   const bool evaluates = parts.communicator.rank() == 0;
   const sync::ModelView view = parts.flat.view();
   LACONIC_RETURN_IF_ERROR(exchanged(parts, 0, parts.sync.begin(view)));
-  RunMeter meter(parts.link, steps, evaluates ? parts.choice : v1::ExchangeChoice());
+  RunMeter meter(parts.link, steps, static_cast<int64_t>(view.parameters.size()),
+                 evaluates ? parts.choice : v1::ExchangeChoice());
+  meter.started(rank_bytes(parts, options));
   std::optional<Evaluation> evaluation;
   bool evaluation_is_due = false;
   parts.model.set_training(true);
