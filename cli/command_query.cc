@@ -6,6 +6,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "cli/commands.h"
+#include "cli/convex_text.h"
 #include "cli/job_text.h"
 #include "cli/json.h"
 #include "cli/plan_text.h"
@@ -140,6 +141,9 @@ void show_job(Session& session, const v1::Job& job) {
                            "; see laconic events ", job.id())
             : "";
     rows.push_back({"exchange", exchange_text(exchange) + measured});
+  }
+  if (const std::optional<v1::ConvexState> convex = convex_of(job); convex.has_value()) {
+    rows.push_back({"convex", convex_text(*convex)});
   }
   ProgressNumbers numbers = progress_numbers(job);
   if (numbers.step > 0) {

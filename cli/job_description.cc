@@ -68,8 +68,10 @@ absl::StatusOr<std::string> assumption(const v1::TrainJobSpec& spec, wire::DataS
     const bool known = image_is_known(model.conv()) || image_is_known(model.resnet20());
     return known ? "" : assumed;
   }
-  const bool has_features = model.softmax().has_features() || model.mlp().has_features();
-  const bool has_classes = model.softmax().has_classes() || model.mlp().has_classes();
+  const bool has_features =
+      model.softmax().has_features() || model.mlp().has_features() || model.linear().has_features();
+  const bool has_classes =
+      model.softmax().has_classes() || model.mlp().has_classes() || model.has_linear();
   if (has_features && has_classes) {
     return "";
   }
@@ -103,6 +105,25 @@ std::vector<Row> candidate_rows(const v1::TrainJob& job, const core::Layout& lay
   return rows;
 }
 
+std::string describe_iteration(const v1::TrainJob& job, const wire::RoundPrediction& round,
+                               int64_t parameters, const std::string& assumed) {
+  const std::string size = round.varies ? ", expected" : "";
+  const int32_t workers = job.spec().workers().has_count() ? job.spec().workers().count() : 1;
+  return absl::StrCat(
+      "Bytes per iteration (", core::format_count(parameters), " parameters, ", workers,
+      workers == 1 ? " worker" : " workers", assumed.empty() ? "" : ", " + assumed, ")\n",
+      table({{"schedule", core::schedule_name(round.schedule), "rank 0 is the anchor worker"},
+             {"message", core::format_bytes(round.payload_bytes), "one compressed vector" + size},
+             {"up", core::format_bytes(round.up_bytes),
+              "one worker to rank 0, with frame headers" + size},
+             {"down", core::format_bytes(round.down_bytes),
+              "rank 0 to one worker, with frame headers" + size},
+             {"sent", core::format_bytes(round.sent_bytes), "by the worker that sends most" + size},
+             {"iterations", core::format_count(round.rounds),
+              job.spec().exchange().convex().has_tolerance() ? "at most, in the whole job"
+                                                             : "in the whole job"}}));
+}
+
 std::string describe_bytes(const v1::TrainJob& job) {
   const std::string title = "Bytes per round and worker";
   const v1::TrainJobSpec& spec = job.spec();
@@ -120,6 +141,9 @@ std::string describe_bytes(const v1::TrainJob& job) {
                         table(candidate_rows(job, *layout)));
   }
   const wire::RoundPrediction round = wire::predict_round(job, *layout);
+  if (spec.exchange().has_convex()) {
+    return describe_iteration(job, round, layout->elements(), *assumed);
+  }
   const int32_t workers = spec.workers().has_count() ? spec.workers().count() : 1;
   const std::string size = round.varies ? ", expected" : "";
   std::vector<Row> rows = {

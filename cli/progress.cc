@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "cli/convex_text.h"
 #include "cli/job_text.h"
 #include "cli/report_data.h"
 #include "cli/table.h"
@@ -79,6 +80,9 @@ std::string loss_text(const ReportData& data) {
 std::string sent_text(const ReportData& data) {
   if (data.world_size <= 1) {
     return "nothing: one worker has no one to talk to";
+  }
+  if (!data.compared_with_dense) {
+    return absl::StrCat(core::format_bytes(data.sent_bytes_max), " by the rank that sent most");
   }
   return absl::StrCat(core::format_bytes(data.sent_bytes_max),
                       " per worker; dense: ", core::format_bytes(data.dense_equivalent_bytes), "; ",
@@ -164,6 +168,9 @@ std::string summary_text(const v1::Job& job, const std::string& report) {
   absl::StrAppend(&text, summary_line("loss", loss_text(data)));
   if (data.eval_accuracy) {
     absl::StrAppend(&text, summary_line("accuracy", absl::StrFormat("%.4f", *data.eval_accuracy)));
+  }
+  if (data.convex.has_value()) {
+    absl::StrAppend(&text, summary_line("convex", convex_text(*data.convex)));
   }
   absl::StrAppend(&text, summary_line("sent", sent_text(data)));
   absl::StrAppend(&text,

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
+#include "cli/convex_text.h"
 #include "cli/job_text.h"
 #include "cli/plan_text.h"
 #include "common/wire/job_spec.h"
@@ -163,14 +164,16 @@ ReportData report_data(const v1::Job& job) {
   }
   fill_progress(job, data);
   fill_evaluation(job, data);
-  data.dense_equivalent_bytes =
-      dense_equivalent_bytes(data.world_size, data.parameters, data.steps);
+  data.compared_with_dense = !job.job().spec().exchange().has_convex();
+  data.dense_equivalent_bytes = dense_equivalent_bytes(
+      data.world_size, data.parameters, data.compared_with_dense ? data.steps : 0);
   data.times_less = times_less(data.world_size, data.dense_equivalent_bytes, data.sent_bytes_max);
   data.digests_equal =
       !data.ranks.empty() && std::all_of(data.ranks.begin(), data.ranks.end(), [&](const auto& r) {
         return !r.digest.empty() && r.digest == data.ranks.front().digest;
       });
   data.exchange = exchange_of(job);
+  data.convex = convex_of(job);
   data.job_file = job_yaml(job.job());
   return data;
 }

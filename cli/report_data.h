@@ -66,6 +66,9 @@ struct ReportData {
   int64_t sent_bytes_max = 0;
   int32_t ranks_per_site = 0;  // 0: the job knows no sites
   int64_t sent_between_sites_max = 0;
+  // False with exchange.convex: an iteration has several rounds, and a dense all-reduce for each
+  // would be no training that anybody runs. Then the next two are 0.
+  bool compared_with_dense = true;
   int64_t dense_equivalent_bytes = 0;
   double times_less = 0;
   bool digests_equal = false;  // every rank finished and all digests are the same
@@ -73,8 +76,9 @@ struct ReportData {
   std::vector<ReportRank> ranks;
   std::vector<v1::RoundDecision> rounds_decided;  // by rank 0, in order; empty: did not finish
   std::vector<std::string> files;
-  v1::ExchangeChoice exchange;  // no schedule: not known
-  std::string job_file;         // YAML
+  v1::ExchangeChoice exchange;            // no schedule: not known
+  std::optional<v1::ConvexState> convex;  // of exchange.convex
+  std::string job_file;                   // YAML
 };
 
 // 2 (P-1)/P * 4 * d * s, rounded to a whole byte; 0 for one rank.

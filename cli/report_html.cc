@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "cli/convex_text.h"
 #include "cli/plan_text.h"
 #include "cli/report_style.h"
 #include "cli/svg_chart.h"
@@ -72,8 +73,8 @@ LineChart loss_over_bytes(const ReportData& data) {
       continue;
     }
     sent.points.push_back({static_cast<double>(point.sent_bytes), point.train_loss});
-    const int64_t dense_bytes =
-        dense_equivalent_bytes(data.world_size, data.parameters, point.step);
+    const int64_t dense_bytes = dense_equivalent_bytes(data.world_size, data.parameters,
+                                                       data.compared_with_dense ? point.step : 0);
     if (dense_bytes > 0) {
       dense.points.push_back({static_cast<double>(dense_bytes), point.train_loss});
     }
@@ -105,8 +106,8 @@ LineChart bytes_per_round(const ReportData& data) {
     // Points do not fall on rounds, so the steps of the rounds are counted, not those between them.
     const int64_t steps = std::min(point.round * data.inner_steps, data.steps_wanted) -
                           std::min(last.round * data.inner_steps, data.steps_wanted);
-    const auto dense_bytes =
-        static_cast<double>(dense_equivalent_bytes(data.world_size, data.parameters, steps));
+    const auto dense_bytes = static_cast<double>(dense_equivalent_bytes(
+        data.world_size, data.parameters, data.compared_with_dense ? steps : 0));
     for (const auto round : {last.round, point.round}) {
       const auto at = static_cast<double>(round);
       sent.points.push_back({at, static_cast<double>(point.sent_bytes - last.sent_bytes) / rounds});
@@ -149,7 +150,9 @@ std::string tile(const std::string& value, const std::string& label) {
 
 std::string tiles(const ReportData& data) {
   std::string out = "<section class=\"tiles\">\n";
-  if (data.world_size > 1) {
+  if (!data.compared_with_dense) {
+    out += tile(core::format_bytes(data.sent_bytes_max), "sent by the rank that sent most");
+  } else if (data.world_size > 1) {
     out += tile(data.times_less > 0 && data.rounds > 0
                     ? escape_html(core::format_ratio(data.times_less))
                     : "&ndash;",
@@ -207,7 +210,7 @@ std::string digests_text(const ReportData& data) {
 }
 
 std::string headline_table(const ReportData& data) {
-  const bool dense_known = data.world_size > 1;
+  const bool dense_known = data.world_size > 1 && data.compared_with_dense;
   std::string out = "<section><h2>Numbers</h2><table class=\"facts\">\n";
   out += headline_row("result", escape_html(data.result));
   out += headline_row("workers", core::format_count(data.world_size));
@@ -219,6 +222,9 @@ std::string headline_table(const ReportData& data) {
   out += headline_row("held-out loss", optional_value(data.eval_loss, 6));
   out += headline_row("held-out accuracy", percent(data.eval_accuracy));
   out += headline_row("exchange", escape_html(exchange_text(data.exchange)));
+  if (data.convex.has_value()) {
+    out += headline_row("convex method", escape_html(convex_text(*data.convex)));
+  }
   out += headline_row("sent per worker, most", core::format_count(data.sent_bytes_max) + " bytes");
   if (data.ranks_per_site > 0) {
     out += headline_row("of that between sites, most",

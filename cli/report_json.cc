@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "cli/convex_text.h"
 #include "cli/json.h"
 #include "cli/plan_text.h"
 
@@ -118,6 +119,7 @@ std::string report_json(const ReportData& data) {
   absl::StrAppend(&out, ",\n  \"bytes\": ", bytes_json(data));
   absl::StrAppend(&out, ",\n  \"exchange\": ", exchange_json(data.exchange));
   absl::StrAppend(&out, ",\n  \"decisions\": ", decisions_json(data));
+  absl::StrAppend(&out, ",\n  \"convex\": ", convex_json(data.convex));
   absl::StrAppend(&out, ",\n  \"history\": ", history_json(data));
   absl::StrAppend(&out, ",\n  \"digests\": ", rank_list(data, digest), "\n}\n");
   return out;

@@ -14,7 +14,7 @@ set(LACONIC_MAY_USE_convex     core compress collective absl)
 set(LACONIC_MAY_USE_metrics      core absl prometheus)
 set(LACONIC_MAY_USE_server       core proto wire metrics absl protobuf grpc spdlog sqlite cli11 threads)
 set(LACONIC_MAY_USE_agent        core proto wire metrics absl protobuf grpc spdlog cli11 threads)
-set(LACONIC_MAY_USE_trainer      core proto compress wire collective sync absl protobuf grpc spdlog torch zlib cli11 threads)
+set(LACONIC_MAY_USE_trainer      core proto compress wire collective sync convex absl protobuf grpc spdlog torch zlib cli11 threads)
 set(LACONIC_MAY_USE_cli          core proto wire absl protobuf grpc yaml cli11 threads)
 
 # laconic_layer(NAME USES a b c): a library laconic_<NAME> of all .cc files of this directory but

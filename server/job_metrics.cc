@@ -272,6 +272,7 @@ void JobMetrics::set_exchange(const JobRecord& record) {
   metrics_.set(metrics::kResidualNorm, {job.id()}, progress.residual_norm());
   metrics_.set(metrics::kGradientNorm, {job.id()}, progress.pseudo_gradient_norm());
   metrics_.set(metrics::kCompressionErrorRatio, {job.id()}, progress.compression_error_ratio());
+  set_convex(job);
   v1::Progress last = progress;
   if (first.has_finished()) {
     last.set_round(first.finished().rounds());
@@ -298,6 +299,24 @@ void JobMetrics::set_decisions(const v1::Job& job) {
         {job.id(), reason == v1::SMALL_CHANGE ? "silent" : "sent", v1::RoundReason_Name(reason)},
         static_cast<double>(count));
   }
+}
+
+void JobMetrics::set_convex(const v1::Job& job) {
+  const v1::Rank& first = job.ranks(0);
+  if (!first.progress().has_convex() && !first.finished().has_convex()) {
+    return;
+  }
+  const v1::ConvexState& state =
+      first.has_finished() ? first.finished().convex() : first.progress().convex();
+  // After the last iteration: progress may be half a second old.
+  metrics_.set(metrics::kGradientNorm, {job.id()}, state.gradient_norm());
+  if (state.similarity() > 0) {
+    metrics_.set(metrics::kSimilarity, {job.id()}, state.similarity());
+  }
+  metrics_.raise_to(metrics::kMessagesTotal, {job.id(), "sent"},
+                    static_cast<double>(state.messages()));
+  metrics_.raise_to(metrics::kMessagesTotal, {job.id(), "skipped"},
+                    static_cast<double>(state.skipped_messages()));
 }
 
 void JobMetrics::set_link(const std::string& id, const std::string& link, const LinkBytes& bytes) {

@@ -71,7 +71,7 @@ absl::Status Aeg::step() {
     // |grad A(xf)|^2 <= delta^2/3 |xg - argmin A|^2, bounded by what is known.
     LACONIC_ASSIGN_OR_RETURN(
         const ProxResult result,
-        minimize_prox(objective_,
+        minimize_prox(busy_objective_,
                       {.shift = mean_,
                        .center = xg_,
                        .theta = theta_,

@@ -22,9 +22,22 @@ absl::Status Method::check_start(const std::string& method, int anchor,
   return absl::OkStatus();
 }
 
+absl::Status Method::BusyObjective::gradient(std::span<const double> x,
+                                             std::span<double> gradient) {
+  LACONIC_RETURN_IF_ERROR(method_.keep_alive());
+  return method_.objective_.gradient(x, gradient);
+}
+
+absl::StatusOr<double> Method::share_gradient_norm() {
+  return star_.broadcast(report_.gradient_norm);
+}
+
 absl::Status Method::iterate() {
+  const Traffic before = star_.traffic();
   LACONIC_RETURN_IF_ERROR(step());
   ++iterations_;
+  report_.messages = star_.traffic().up_messages - before.up_messages;
+  report_.skipped_messages = star_.traffic().skipped_messages - before.skipped_messages;
   return absl::OkStatus();
 }
 

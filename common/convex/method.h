@@ -10,12 +10,15 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "common/convex/objective.h"
 #include "common/convex/vector_star.h"
 
 namespace laconic::convex {
 
-// How the last iteration went. Gradient norm and estimates are known at the anchor alone.
+// How the last iteration went. Norm, estimates and counts of messages are known at the anchor
+// alone.
 struct IterationReport {
   int64_t inner_rounds = 0;       // messages asked of each worker beside the full gradients
   double gradient_norm = 0;       // |grad f| where the method last knew it
@@ -23,6 +26,8 @@ struct IterationReport {
   double theta = 0;               // prox step of the subproblem; 0: none was solved
   int64_t prox_steps = 0;         // inner steps of the anchor worker
   int64_t divergence_guards = 0;  // of the whole run: times the step was shortened
+  int64_t messages = 0;           // from the workers, with a payload
+  int64_t skipped_messages = 0;   // from the workers, empty
 };
 
 // Owned by one thread. All ranks call iterate() in step.
@@ -34,6 +39,16 @@ class Method {
   // Errors: those of the exchange, the codecs and the objective; OutOfRange if it diverged. After
   // one, only a restored checkpoint goes on.
   absl::Status iterate();
+
+  // Tells all the anchor's |grad f|, 8 bytes to each worker. Call between two iterations, on all
+  // ranks. Errors: those of the exchange.
+  absl::StatusOr<double> share_gradient_norm();
+
+  // How often the anchor says that it will come while the others wait for a subproblem; a quarter
+  // of the exchange's deadline serves. Until it is set: never.
+  void keep_alive_every(absl::Duration interval) { word_interval_ = interval; }
+  // The same between two iterations, where the others wait in share_gradient_norm().
+  absl::Status keep_alive() { return star_.keep_alive(word_interval_); }
 
   // y, [d], bit-identical on all ranks between iterations.
   virtual std::span<const double> solution() const = 0;
@@ -71,12 +86,25 @@ class Method {
   uint64_t message_seed(uint64_t seed, int64_t message) const;
   uint64_t round_seed(uint64_t seed, int64_t message) const;
 
+  // f_1, and a word to the workers before its gradients.
+  class BusyObjective final : public Objective {
+   public:
+    explicit BusyObjective(Method& method) : method_(method) {}
+    int64_t dimension() const override { return method_.objective_.dimension(); }
+    absl::Status gradient(std::span<const double> x, std::span<double> gradient) override;
+
+   private:
+    Method& method_;
+  };
+
   VectorStar star_;
   Objective& objective_;
   IterationReport report_;
+  BusyObjective busy_objective_{*this};  // for subproblems
 
  private:
   int64_t iterations_ = 0;
+  absl::Duration word_interval_ = absl::InfiniteDuration();
 };
 
 }  // namespace laconic::convex

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/convex/prox.h"
 #include "common/core/layout.h"
+#include "common/core/payload_size.h"
 #include "common/core/status_macros.h"
 #include "common/core/vector_math.h"
 
@@ -46,20 +47,6 @@ absl::Status check_options(const OlgaOptions& options) {
   return absl::OkStatus();
 }
 
-// gamma: how many times fewer values than d the codec sends.
-double shrink_factor(const core::CodecSpec& spec, const compress::Codec& codec, int workers) {
-  switch (spec.kind) {
-    case core::CodecKind::kRandK:
-    case core::CodecKind::kTopK:
-      return 1 / spec.density;
-    case core::CodecKind::kPermK:
-      return workers;
-    default:
-      return std::max(1.0, 4.0 * static_cast<double>(codec.elements()) /
-                               static_cast<double>(codec.payload_bytes_expected()));
-  }
-}
-
 // omega, which the formulas want at 1 or more (E8). Stochastic rounding of every value in 8 or 4
 // bits errs by a few percent at most.
 double variance_constant(const core::CodecSpec& spec, double gamma) {
@@ -90,7 +77,7 @@ absl::StatusOr<std::unique_ptr<Olga>> Olga::make(const OlgaOptions& options,
   }
   made->problem_.workers = communicator.world_size();
   made->problem_.convexity = options.convexity;
-  made->problem_.gamma = shrink_factor(options.inner, *made->inner_, communicator.world_size());
+  made->problem_.gamma = core::shrink_factor(inner, layout);
   made->problem_.omega = variance_constant(options.inner, made->problem_.gamma);
   if (options.rounds > 0) {
     made->problem_.gamma = static_cast<double>(options.rounds);
@@ -266,7 +253,7 @@ absl::Status Olga::solve_subproblem() {
     const double curvature = 1 / constants_.theta;
     LACONIC_ASSIGN_OR_RETURN(
         const ProxResult result,
-        minimize_prox(objective_,
+        minimize_prox(busy_objective_,
                       {.shift = shift_,
                        .center = x_,
                        .theta = constants_.theta,

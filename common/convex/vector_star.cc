@@ -12,7 +12,9 @@
 namespace laconic::convex {
 
 VectorStar::VectorStar(collective::Communicator& communicator, int anchor, int64_t dimension)
-    : star_(communicator, anchor), floats_(static_cast<size_t>(dimension)) {}
+    : communicator_(communicator),
+      star_(communicator, anchor),
+      floats_(static_cast<size_t>(dimension)) {}
 
 absl::StatusOr<collective::Payload> VectorStar::encode(const compress::Codec& codec, uint64_t seed,
                                                        std::span<const double> v) {
@@ -35,6 +37,7 @@ absl::Status VectorStar::decode(const compress::Codec& codec, std::span<const ui
 absl::Status VectorStar::broadcast(const compress::Codec& codec, uint64_t seed,
                                    std::span<double> v) {
   collective::Payload payload;
+  last_word_ = absl::Now();
   if (is_anchor()) {
     LACONIC_ASSIGN_OR_RETURN(payload, encode(codec, seed, v));
   }
@@ -55,7 +58,16 @@ absl::Status VectorStar::round_trip(const compress::Codec& codec, uint64_t seed,
   return absl::OkStatus();
 }
 
+absl::Status VectorStar::keep_alive(absl::Duration interval) {
+  if (!is_anchor() || absl::Now() - last_word_ < interval) {
+    return absl::OkStatus();
+  }
+  last_word_ = absl::Now();
+  return communicator_.keep_alive(tag());
+}
+
 absl::StatusOr<double> VectorStar::broadcast(double value) {
+  last_word_ = absl::Now();
   std::vector<uint8_t> own(sizeof(value));
   std::memcpy(own.data(), &value, sizeof(value));
   LACONIC_ASSIGN_OR_RETURN(
@@ -105,13 +117,18 @@ absl::Status VectorStar::gather_sum(const compress::Codec& codec, const Message&
   LACONIC_ASSIGN_OR_RETURN(const std::vector<collective::Payload> all,
                            star_.gather(own, codec.payload_bytes_max(), tag()));
   ++operations_;
+  ++traffic_.gathers;
   if (!is_anchor()) {
     return absl::OkStatus();
   }
   std::fill(sum.begin(), sum.end(), 0.0);
   for (int rank = 0; rank < world_size(); ++rank) {
     const collective::Payload& payload = all[static_cast<size_t>(rank)];
-    if (rank == star_.anchor() || payload.size == 0) {
+    if (rank == star_.anchor()) {
+      continue;
+    }
+    ++(payload.size == 0 ? traffic_.skipped_messages : traffic_.up_messages);
+    if (payload.size == 0) {
       continue;
     }
     if (absl::Status status = decode(codec, payload.bytes()); !status.ok()) {

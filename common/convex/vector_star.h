@@ -11,17 +11,20 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "common/collective/star.h"
 #include "common/compress/codec.h"
 #include "common/core/byte_buffer.h"
 
 namespace laconic::convex {
 
-// Payload bytes between this worker and the anchor. The anchor counts what it sends to each worker
-// and nothing up. Headers are counted by the transport.
+// Payload bytes between this worker and the anchor. The anchor counts what it sends to each worker,
+// no bytes up, and the messages of all workers. Headers are counted by the transport.
 struct Traffic {
   int64_t up_bytes = 0;
   int64_t down_bytes = 0;
+  int64_t gathers = 0;           // times that the workers were asked, the same on all ranks
   int64_t up_messages = 0;       // with a payload
   int64_t skipped_messages = 0;  // empty ones: the worker had nothing worth sending
 
@@ -51,6 +54,11 @@ class VectorStar {
   absl::Status round_trip(const compress::Codec& codec, uint64_t seed, std::span<const double> v,
                           std::span<double> out);
 
+  // At the anchor, where the others wait for its next broadcast: tells them that it will come, if
+  // `interval` has passed since the last word (FrameChannel passes so many over). Elsewhere
+  // nothing. Errors: as Communicator::keep_alive.
+  absl::Status keep_alive(absl::Duration interval);
+
   // One number of the anchor to all, 8 bytes.
   absl::StatusOr<double> broadcast(double value);
 
@@ -79,11 +87,13 @@ class VectorStar {
   absl::Status decode(const compress::Codec& codec, std::span<const uint8_t> payload);
   collective::OpTag tag() const { return {.round = operations_, .previous_digest = digest_}; }
 
+  collective::Communicator& communicator_;
   collective::Star star_;
   std::vector<float> floats_;  // [d]
   uint64_t operations_ = 0;
   uint64_t digest_ = 0;
   Traffic traffic_;
+  absl::Time last_word_ = absl::Now();
 };
 
 }  // namespace laconic::convex

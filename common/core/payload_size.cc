@@ -130,6 +130,19 @@ int64_t top_k_value_bytes(const CodecSpec& spec, int64_t kept) {
   return top_k_scale_bytes(spec, kept) + bytes_for_bits(kept * spec.bits);
 }
 
+double shrink_factor(const CodecSpec& spec, const Layout& layout) {
+  switch (spec.kind) {
+    case CodecKind::kRandK:
+    case CodecKind::kTopK:
+      return 1 / spec.density;
+    case CodecKind::kPermK:
+      return spec.world_size;
+    default:
+      return std::max(1.0, 4.0 * static_cast<double>(layout.elements()) /
+                               static_cast<double>(payload_bytes_expected(spec, layout)));
+  }
+}
+
 int64_t scale_count(const CodecSpec& spec, const Layout& layout) {
   if (spec.kind != CodecKind::kQuantize) {
     return 0;

@@ -27,6 +27,9 @@ bool payload_size_varies(const CodecSpec& spec, const Layout& layout);
 // within 0.8 to 1.25 times that, except in the rounds in which gradients suddenly shrink.
 int64_t payload_bytes_expected(const CodecSpec& spec, const Layout& layout);
 
+// How many times fewer values than d, or bytes than 4 d, a payload has; at least 1.
+double shrink_factor(const CodecSpec& spec, const Layout& layout);
+
 // Scales in a quantized payload: one per row, or one per block of the flat vector; at 2 bits two.
 // 0 for the other kinds.
 int64_t scale_count(const CodecSpec& spec, const Layout& layout);

@@ -161,6 +161,18 @@ inline constexpr Metric kCompressionErrorRatio{
     "Squared error of the last round's compression over the squared norm, rank 0.",
     {"job_id"}};
 
+inline constexpr Metric kSimilarity{
+    "laconic_similarity_delta",
+    Kind::kGauge,
+    "How much the workers' Hessians differ (delta), as the last iteration of exchange.convex took "
+    "it.",
+    {"job_id"}};
+inline constexpr Metric kMessagesTotal{
+    "laconic_messages_total",
+    Kind::kCounter,
+    "Messages to the anchor worker of exchange.convex: sent, or skipped as not worth sending.",
+    {"job_id", "outcome"}};
+
 // ---- Worker (one per rank; jobs of more than 64 ranks have none)
 inline constexpr Metric kWorkerUp{"laconic_worker_up",
                                   Kind::kGauge,
@@ -212,6 +224,8 @@ inline constexpr const Metric* kMetrics[] = {&kBuildInfo,
                                              &kResidualNorm,
                                              &kGradientNorm,
                                              &kCompressionErrorRatio,
+                                             &kSimilarity,
+                                             &kMessagesTotal,
                                              &kWorkerUp,
                                              &kWorkerStep,
                                              &kWorkerWireBytesTotal,

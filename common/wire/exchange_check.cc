@@ -6,6 +6,7 @@
 #include "common/core/exchange_spec.h"
 #include "common/core/schedule_choice.h"
 #include "common/wire/compressor_spec.h"
+#include "common/wire/convex_check.h"
 #include "common/wire/method_spec.h"
 
 namespace laconic::wire {
@@ -16,7 +17,7 @@ constexpr int64_t kRoundDeadlineMaxSeconds = 86'400;
 void check_method(Checker& checker, const v1::Exchange& exchange) {
   const std::string path = "spec.exchange";
   if (exchange.method_case() == v1::Exchange::METHOD_NOT_SET) {
-    checker.missing(path, "one of dense, local, lazy, power_sgd, demo, ef21");
+    checker.missing(path, "one of dense, local, convex, lazy, power_sgd, demo, ef21");
   }
   check_method_fields(checker, exchange);
   if (!exchange.has_local()) {
@@ -108,7 +109,11 @@ void check_exchange(Checker& checker, const v1::TrainJobSpec& spec) {
     checker.duration("spec.exchange.round_deadline", exchange.round_deadline(),
                      kRoundDeadlineMaxSeconds, "1s..24h");
   }
-  check_schedule(checker, exchange);
+  if (exchange.has_convex()) {
+    check_convex(checker, spec);
+  } else {
+    check_schedule(checker, exchange);
+  }
   check_sites(checker, exchange, workers);
   if (exchange.has_lanes()) {
     checker.integer("spec.exchange.lanes", exchange.lanes(), 1, core::kLanesMax);

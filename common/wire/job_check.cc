@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/core/exchange_spec.h"
 #include "common/core/format.h"
+#include "common/wire/convex_check.h"
 #include "common/wire/exchange_check.h"
 #include "common/wire/job_checker.h"
 #include "common/wire/job_defaults.h"
@@ -130,14 +131,32 @@ void check_gpt(Checker& checker, const std::string& path, const v1::Gpt& given) 
   }
 }
 
+void check_loss(Checker& checker, const std::string& path, v1::Loss loss, bool cross_entropy) {
+  const std::string allowed = cross_entropy ? "CROSS_ENTROPY, MSE or LOGISTIC" : "MSE or LOGISTIC";
+  if (loss == v1::LOSS_UNSPECIFIED) {
+    checker.missing(path, allowed);
+  } else if (!v1::Loss_IsValid(loss)) {
+    checker.add(path, absl::StrCat("is ", static_cast<int>(loss), "; allowed: ", allowed));
+  } else if (loss == v1::CROSS_ENTROPY && !cross_entropy) {
+    checker.add(path,
+                absl::StrCat("is CROSS_ENTROPY, which needs an output for each class; allowed: ",
+                             allowed, ", or the model softmax"));
+  }
+}
+
+void check_linear(Checker& checker, const std::string& path, const v1::Linear& model) {
+  if (model.has_features()) {
+    checker.integer(path + ".features", model.features(), 1, kFeaturesMax);
+  }
+  check_loss(checker, path + ".loss", model.loss(), /*cross_entropy=*/false);
+  if (model.has_positive_class()) {
+    checker.integer(path + ".positive_class", model.positive_class(), 0, kClassesMax - 1);
+  }
+}
+
 void check_torchscript(Checker& checker, const std::string& path, const v1::TorchScript& model) {
   checker.file(path + ".file", model.file(), /*required=*/true);
-  if (model.loss() == v1::LOSS_UNSPECIFIED) {
-    checker.missing(path + ".loss", "CROSS_ENTROPY, MSE or LOGISTIC");
-  } else if (!v1::Loss_IsValid(model.loss())) {
-    checker.add(path + ".loss", absl::StrCat("is ", static_cast<int>(model.loss()),
-                                             "; allowed: CROSS_ENTROPY, MSE or LOGISTIC"));
-  }
+  check_loss(checker, path + ".loss", model.loss(), /*cross_entropy=*/true);
 }
 
 void check_model(Checker& checker, const v1::Model& model) {
@@ -155,8 +174,10 @@ void check_model(Checker& checker, const v1::Model& model) {
       return check_gpt(checker, path + ".gpt", model.gpt());
     case v1::Model::kTorchscript:
       return check_torchscript(checker, path + ".torchscript", model.torchscript());
+    case v1::Model::kLinear:
+      return check_linear(checker, path + ".linear", model.linear());
     case v1::Model::MODEL_NOT_SET:
-      return checker.missing(path, "one of softmax, mlp, conv, resnet20, gpt, torchscript");
+      return checker.missing(path, "one of softmax, mlp, conv, resnet20, gpt, torchscript, linear");
   }
 }
 
@@ -289,9 +310,18 @@ void check_optimizer(Checker& checker, const v1::Optimizer& optimizer) {
   }
 }
 
-void check_train(Checker& checker, const v1::Train& train) {
+void check_train(Checker& checker, const v1::Train& train, bool convex) {
   const std::string path = "spec.train";
   checker.required_integer(path + ".steps", train.has_steps(), train.steps(), 1, kBillion);
+  if (train.has_eval_every_steps()) {
+    checker.integer(path + ".eval_every_steps", train.eval_every_steps(), 1, kBillion);
+  }
+  if (train.has_eval_samples()) {
+    checker.integer(path + ".eval_samples", train.eval_samples(), 1, kBillion);
+  }
+  if (convex) {
+    return check_convex_train(checker, train);
+  }
   if (train.has_batch_size()) {
     checker.integer(path + ".batch_size", train.batch_size(), 1, 1'000'000);
   }
@@ -300,12 +330,6 @@ void check_train(Checker& checker, const v1::Train& train) {
   if (train.schedule().has_final_ratio()) {
     checker.number(path + ".schedule.final_ratio", train.schedule().final_ratio(),
                    {.low = 0, .high = 1});
-  }
-  if (train.has_eval_every_steps()) {
-    checker.integer(path + ".eval_every_steps", train.eval_every_steps(), 1, kBillion);
-  }
-  if (train.has_eval_samples()) {
-    checker.integer(path + ".eval_samples", train.eval_samples(), 1, kBillion);
   }
   if (train.has_clip_norm()) {
     checker.number(path + ".clip_norm", train.clip_norm(), {.low = 0, .above = true});
@@ -345,7 +369,7 @@ std::vector<Violation> check_job(const v1::TrainJob& job) {
   check_source(checker, spec.data());
   check_split(checker, spec.data());
   check_model_fits_data(checker, spec.model(), spec.data());
-  check_train(checker, spec.train());
+  check_train(checker, spec.train(), spec.exchange().has_convex());
   check_exchange(checker, spec);
   check_limits(checker, spec.limits());
   checker.file("spec.result.directory", spec.result().directory(), /*required=*/false);

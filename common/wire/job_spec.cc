@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/wire/compressor_spec.h"
+#include "common/wire/convex_check.h"
 #include "common/wire/job_defaults.h"
 #include "common/wire/method_spec.h"
 #include "common/wire/time.h"
@@ -11,8 +12,8 @@
 namespace laconic::wire {
 namespace {
 
-void fill_train(v1::Train& train) {
-  if (!train.has_batch_size()) {
+void fill_train(v1::Train& train, bool convex) {
+  if (!convex && !train.has_batch_size()) {
     train.set_batch_size(64);
   }
   if (!train.has_eval_every_steps()) {
@@ -21,7 +22,7 @@ void fill_train(v1::Train& train) {
   if (!train.has_eval_samples()) {
     train.set_eval_samples(2000);
   }
-  if (!train.schedule().has_final_ratio()) {
+  if (!convex && !train.schedule().has_final_ratio()) {
     train.mutable_schedule()->set_final_ratio(1);
   }
 }
@@ -110,6 +111,9 @@ v1::Exchange with_exchange_defaults(v1::Exchange exchange) {
     local.set_outer_momentum(local.has_outer_momentum() ? local.outer_momentum() : 0.6);
   }
   fill_method(exchange);
+  if (exchange.has_convex()) {
+    fill_convex(exchange);
+  }
   fill_compressor(*exchange.mutable_compressor(), exchange.has_local());
   if (!exchange.has_round_deadline()) {
     exchange.mutable_round_deadline()->set_seconds(60);
@@ -128,8 +132,10 @@ v1::TrainJob with_defaults(v1::TrainJob job) {
   workers.set_threads_per_rank(workers.has_threads_per_rank() ? workers.threads_per_rank() : 1);
   *spec.mutable_model() = with_model_defaults(spec.model());
   fill_data(*spec.mutable_data(), spec.train().seed());
-  fill_train(*spec.mutable_train());
-  fill_optimizer(*spec.mutable_train()->mutable_optimizer());
+  fill_train(*spec.mutable_train(), spec.exchange().has_convex());
+  if (!spec.exchange().has_convex()) {
+    fill_optimizer(*spec.mutable_train()->mutable_optimizer());
+  }
   *spec.mutable_exchange() = with_exchange_defaults(spec.exchange());
   return job;
 }

@@ -56,16 +56,18 @@ Timeouts derive_timeouts(const v1::TrainJob& job);
 // Bytes the rank that sends most sends per round, by the schedule of the job
 // (core/schedule_choice.h), and what a dense float32 ring all-reduce would send in the steps of
 // that round. Where the payload's size depends on the data (top-k) or the rank, what is expected:
-// see core::payload_bytes_expected().
+// see core::payload_bytes_expected(). With exchange.convex a round here is one iteration.
 struct RoundPrediction {
   core::Schedule schedule = core::Schedule::kAllGather;  // never kAuto
   int64_t payload_bytes = 0;                             // one payload
   bool varies = false;              // with data or rank: then bytes are expected, not exact
   int64_t sent_bytes = 0;           // with frame headers, to all peers
   int64_t between_sites_bytes = 0;  // hierarchical: what the rank sends that sends most there
-  int64_t dense_bytes = 0;          // 2 (P-1)/P 4 d H, H = min(inner_steps, steps)
-  int64_t rounds = 0;               // of the whole job
-  double times_less = 0;  // dense / sent over all steps, the last round may be short; 0 for P = 1
+  int64_t up_bytes = 0;     // exchange.convex: one worker to rank 0 in an iteration, with headers
+  int64_t down_bytes = 0;   // exchange.convex: rank 0 to one worker
+  int64_t dense_bytes = 0;  // 2 (P-1)/P 4 d H, H = min(inner_steps, steps)
+  int64_t rounds = 0;       // of the whole job
+  double times_less = 0;    // dense / sent over all steps, the last round may be short; 0 for P = 1
 };
 RoundPrediction predict_round(const v1::TrainJob& job, const core::Layout& layout);
 

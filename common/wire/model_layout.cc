@@ -53,6 +53,12 @@ core::Layout softmax_layout(const v1::Softmax& model, const DataShape& assumed) 
   return builder.take();
 }
 
+core::Layout linear_layout(const v1::Linear& model, const DataShape& assumed) {
+  LayoutBuilder builder;
+  builder.linear("dense1", model.has_features() ? model.features() : assumed.features, 1);
+  return builder.take();
+}
+
 core::Layout mlp_layout(const v1::Mlp& model, const DataShape& assumed) {
   LayoutBuilder builder;
   int64_t inputs = model.has_features() ? model.features() : assumed.features;
@@ -128,6 +134,8 @@ absl::StatusOr<core::Layout> model_layout(const v1::Model& given, const DataShap
       return resnet20_layout(image_shape(model.resnet20(), assumed));
     case v1::Model::kGpt:
       return gpt_layout(model.gpt());
+    case v1::Model::kLinear:
+      return linear_layout(model.linear(), assumed);
     case v1::Model::kTorchscript:
       return absl::FailedPreconditionError(
           "the shapes of a TorchScript model are known only after its file is loaded on a node");
@@ -135,7 +143,8 @@ absl::StatusOr<core::Layout> model_layout(const v1::Model& given, const DataShap
       break;
   }
   return absl::InvalidArgumentError(
-      "spec.model is missing; allowed: one of softmax, mlp, conv, resnet20, gpt, torchscript");
+      "spec.model is missing; allowed: one of softmax, mlp, conv, resnet20, gpt, torchscript, "
+      "linear");
 }
 
 }  // namespace laconic::wire

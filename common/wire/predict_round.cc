@@ -1,8 +1,10 @@
 #include <algorithm>
+#include <cmath>
 
 #include "common/core/method_sizes.h"
 #include "common/core/payload_size.h"
 #include "common/core/schedule_choice.h"
+#include "common/wire/job_defaults.h"
 #include "common/wire/job_spec.h"
 
 // P workers, d parameters, H steps between rounds.
@@ -31,6 +33,63 @@ void predict_own_messages(const core::ExchangeSpec& exchange, const core::Layout
   }
 }
 
+using v1::Convex;
+
+core::CodecSpec codec_of_bits(int32_t bits) {
+  return bits == 32 ? core::CodecSpec{}
+                    : core::CodecSpec{.kind = core::CodecKind::kQuantize, .bits = bits};
+}
+
+// What one worker sends and gets in an iteration of OLGA (common/convex/olga.h).
+void predict_olga(const Convex& convex, const core::CodecSpec& inner, const core::Layout& layout,
+                  RoundPrediction& prediction) {
+  const auto framed = [&](const core::CodecSpec& codec) {
+    return core::framed_bytes(core::payload_bytes_expected(codec, layout));
+  };
+  const int64_t rounds = convex.has_inner_rounds()
+                             ? convex.inner_rounds()
+                             : std::llround(core::shrink_factor(inner, layout));
+  const core::CodecSpec gather = codec_of_bits(convex.gather_bits());
+  int64_t messages = gather.lossy() ? rounds : rounds - 1;
+  prediction.up_bytes = 2 * framed(gather);
+  if (convex.algorithm() == Convex::EF_OLGA && messages > 0) {
+    --messages;
+    prediction.up_bytes += framed({});  // The last one sends what is left.
+  }
+  prediction.up_bytes += messages * framed(inner);
+  prediction.down_bytes = 2 * rounds * framed(codec_of_bits(convex.downlink_bits()));
+  prediction.down_bytes += (convex.lazy() > 0 ? 2 : 1) * core::framed_bytes(sizeof(double));
+  prediction.varies |= convex.geometric() || convex.lazy() > 0;
+}
+
+void predict_convex(const Convex& convex, const core::ExchangeSpec& exchange,
+                    const core::Layout& layout, RoundPrediction& prediction) {
+  const core::CodecSpec& codec = exchange.codec;
+  const int64_t floats = core::framed_bytes(4 * layout.elements());
+  const int64_t message = core::framed_bytes(prediction.payload_bytes);
+  prediction.schedule = core::Schedule::kStar;
+  prediction.down_bytes = floats + core::framed_bytes(sizeof(double));
+  prediction.up_bytes = message;
+  if (convex.algorithm() == Convex::OLGA || convex.algorithm() == Convex::EF_OLGA) {
+    predict_olga(convex, codec, layout, prediction);
+  } else if (convex.algorithm() == Convex::AEG) {
+    prediction.up_bytes = 2 * floats;
+    prediction.down_bytes += floats;
+  } else if (convex.algorithm() == Convex::MARINA) {
+    prediction.up_bytes = std::llround(codec.density * static_cast<double>(floats) +
+                                       (1 - codec.density) * static_cast<double>(message));
+    prediction.varies = true;
+  } else if (convex.algorithm() == Convex::LAQ) {
+    prediction.varies = true;
+  }
+  if (codec.world_size == 1) {
+    prediction.up_bytes = 0;
+    prediction.down_bytes = 0;
+  }
+  prediction.sent_bytes =
+      std::max(prediction.up_bytes, (codec.world_size - 1) * prediction.down_bytes);
+}
+
 }  // namespace
 
 RoundPrediction predict_round(const v1::TrainJob& job, const core::Layout& layout) {
@@ -48,6 +107,11 @@ RoundPrediction predict_round(const v1::TrainJob& job, const core::Layout& layou
   prediction.rounds = (steps + inner_steps - 1) / inner_steps;
   // Ring all-reduce: each rank sends P-1 of P shards twice. Multiplied first: exact up to rounding.
   prediction.dense_bytes = 2 * peers * 4 * elements * inner_steps / world_size;
+  if (job.spec().exchange().has_convex()) {
+    predict_convex(with_exchange_defaults(job.spec().exchange()).convex(), exchange, layout,
+                   prediction);
+    return prediction;
+  }
   prediction.schedule = core::choose_schedule(exchange.schedule, exchange.codec, layout,
                                               static_cast<int>(world_size));
   const int ranks_per_site = std::max(1, exchange.ranks_per_site);

@@ -150,6 +150,13 @@ def communication_row():
                    "round sends. A rising line means that compression is too strong.", "short",
                    target(f"laconic_residual_norm{{{JOB}}} / laconic_gradient_norm{{{JOB}}}",
                           "ratio")),
+        timeseries("Similarity", "exchange.convex: how much the workers' Hessians differ (delta), as "
+                   "the last iteration took it.", "short",
+                   target(f"laconic_similarity_delta{{{JOB}}}", "delta")),
+        timeseries("Messages", "exchange.convex: messages to the anchor worker per second; skipped "
+                   "ones were not worth sending.", "cps",
+                   target(f"sum by (outcome) (rate(laconic_messages_total{{{JOB}}}{rate}))",
+                          "{{outcome}}"), minimum=0),
         timeseries("Compression error", "Squared error of the last round's compression over the "
                    "squared norm, rank 0. Below 1 the codec is contractive.", "short",
                    target(f"laconic_compression_error_ratio{{{JOB}}}", "error"), minimum=0),

@@ -44,6 +44,14 @@ TEST(DescribeJobTest, DoesNotGuessWhatOnlyTheNodesKnow) {
   EXPECT_THAT(text, Not(HasSubstr("parameters,")));
 }
 
+TEST(DescribeJobTest, ShowsWhatAnIterationOfAConvexMethodSends) {
+  const std::string text = describe_example("convex_olga", {});
+  EXPECT_THAT(text, HasSubstr("Bytes per iteration (785 parameters, 4 workers"));
+  EXPECT_THAT(text, HasSubstr("rank 0 to one worker, with frame headers"));
+  EXPECT_THAT(text, HasSubstr("at most, in the whole job"));
+  EXPECT_THAT(text, Not(HasSubstr("times less")));
+}
+
 TEST(DescribeJobTest, TellsTheLinksBetweenSitesFromAll) {
   const std::string text = describe_example(
       "fashion_mnist", {"spec.exchange.schedule=HIERARCHICAL", "spec.exchange.ranks_per_site=2"});

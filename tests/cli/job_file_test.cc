@@ -209,11 +209,11 @@ TEST_F(JobFileTest, PointsAtUnknownKeysAndBadDurations) {
        "job.yaml:15:5: spec.train.batchsize is unknown; did you mean batch_size? allowed: seed, "
        "steps, batch_size, optimizer, schedule, eval_every_steps, eval_samples, clip_norm"},
       {"local: {inner_steps: 4}", "sparse: {}",
-       "job.yaml:19:5: spec.exchange.sparse is unknown; allowed: dense, local, lazy, power_sgd, "
-       "demo, ef21, compressor, round_deadline, schedule, ranks_per_site, lanes"},
+       "job.yaml:19:5: spec.exchange.sparse is unknown; allowed: dense, local, convex, "
+       "lazy, power_sgd, demo, ef21, compressor, round_deadline, schedule, ranks_per_site, lanes"},
       {"local: {inner_steps: 4}", "local: {inner_steps: 4}\n    dense: {}",
        "job.yaml:20:5: spec.exchange.dense cannot stand beside local; allowed: one of dense, "
-       "local, lazy, power_sgd, demo, ef21"},
+       "local, convex, lazy, power_sgd, demo, ef21"},
       {"30s", "30", "job.yaml:20:21: spec.exchange.round_deadline is \"30\"" + kDuration},
       {"30s", "-30s", "job.yaml:20:21: spec.exchange.round_deadline is \"-30s\"" + kDuration},
       {"30s", "inf", "job.yaml:20:21: spec.exchange.round_deadline is \"inf\"" + kDuration},

@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "cli/progress.h"
 #include "cli/report_data.h"
 #include "cli/report_files.h"
 #include "cli/report_html.h"
@@ -168,6 +169,32 @@ TEST(ReportJsonTest, ExchangeOfARunBeforeItsFirstStepIsNull) {
   v1::Job job = planned_job();
   job.mutable_ranks(0)->mutable_finished()->mutable_exchange()->clear_plan();
   EXPECT_TRUE(YAML::Load(report_json(report_data(job)))["exchange"]["plan"].IsNull());
+}
+
+TEST(ReportJsonTest, SaysHowAConvexMethodEnded) {
+  EXPECT_TRUE(YAML::Load(report_json(report_data(sample_job(2))))["convex"].IsNull());
+  v1::Job job = sample_job(2);
+  job.mutable_job()->mutable_spec()->mutable_exchange()->mutable_convex();
+  v1::ConvexState& state = *job.mutable_ranks(0)->mutable_finished()->mutable_convex();
+  state.set_gradient_norm(2e-6);
+  state.set_similarity(0.5);
+  state.set_messages(90);
+  state.set_skipped_messages(30);
+  state.set_converged(true);
+  const ReportData data = report_data(job);
+  const YAML::Node report = YAML::Load(report_json(data));
+  EXPECT_EQ(report["convex"]["gradient_norm"].as<double>(), 2e-6);
+  EXPECT_EQ(report["convex"]["skipped_messages"].as<int>(), 30);
+  EXPECT_TRUE(report["convex"]["converged"].as<bool>());
+  // A ratio to one all-reduce per iteration would say nothing.
+  EXPECT_EQ(report["bytes"]["times_less"].as<double>(), 0);
+  EXPECT_EQ(report["bytes"]["dense_equivalent_per_worker"].as<int>(), 0);
+  const std::string text =
+      "gradient norm 2e-06 (converged), delta 0.5, 30 of 120 messages not sent";
+  EXPECT_THAT(report_html(data), HasSubstr(text));
+  EXPECT_THAT(report_html(data), Not(HasSubstr("dense all-reduce, per worker")));
+  EXPECT_THAT(summary_text(job, ""), HasSubstr(text));
+  EXPECT_THAT(summary_text(job, ""), HasSubstr(" by the rank that sent most\n"));
 }
 
 TEST(ReportJsonTest, SaysHowMuchOfTheBytesWasPayloadAndWhereTheyWent) {

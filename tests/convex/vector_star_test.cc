@@ -116,9 +116,10 @@ TEST(VectorStarTest, SilentWorkerSendsNoBytesAndKeepsAllAsResidual) {
       EXPECT_EQ(sum, std::vector<double>(kD));
     } else {
       EXPECT_EQ(residual, v);
-      EXPECT_EQ(star.traffic().up_bytes, 0);
-      EXPECT_EQ(star.traffic().skipped_messages, 1);
     }
+    EXPECT_EQ(star.traffic().up_bytes, 0);
+    EXPECT_EQ(star.traffic().skipped_messages, 1);
+    EXPECT_EQ(star.traffic().gathers, 1);
   });
 }
 

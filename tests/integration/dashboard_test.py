@@ -48,6 +48,21 @@ spec:
     compressor: {{quantize: {{bits: 4, block: 16}}}}
 """
 
+# Ends when it is cancelled; its metrics are those of no other exchange.
+CONVEX_JOB = """
+api_version: laconic.v1
+kind: TrainJob
+metadata: {{name: {name}}}
+spec:
+  workers: {{count: {count}}}
+  model: {{linear: {{loss: LOGISTIC}}}}
+  data: {{libsvm: {{train_file: {data}}}, shared: {{iid: {{}}}}}}
+  train: {{steps: {steps}, eval_every_steps: 1000000}}
+  exchange:
+    convex: {{algorithm: AEG, l2: 0.01, similarity: 0.1}}
+"""
+CONVEX_METRICS = ("laconic_similarity_delta", "laconic_messages_total")
+
 
 def wait_for(what, condition):
     """The first true result of `condition`; fails the test at the deadline."""
@@ -90,7 +105,7 @@ class Fleet:
     def __init__(self, directory):
         self.directory = directory
         self.processes = []
-        self.job_id = self.waiting_id = None
+        self.job_id = self.waiting_id = self.convex_id = None
         self.server = self.metrics = self.prometheus = ""
 
     def start_process(self, name, *command):
@@ -127,7 +142,7 @@ class Fleet:
         ready = wait_for("the server", lambda: self.read_ready_file("server"))
         self.server, self.metrics = ready["address"], ready["metrics_address"]
         self.start_process("worker", BIN / "laconic-worker", "--server", self.server,
-                           "--name", "node-1", "--slots", "2", "--work-dir", self.directory / "work",
+                           "--name", "node-1", "--slots", "4", "--work-dir", self.directory / "work",
                            "--ready-file", self.directory / "worker.ready", "--die-with-parent")
         wait_for("the worker", lambda: self.read_ready_file("worker"))
         self.start_prometheus()
@@ -135,12 +150,13 @@ class Fleet:
         self.laconic("wait", self.submit(name="short", count=2, steps=20))
         # Steps without end: it is cancelled when the test has seen enough.
         self.job_id = self.submit(name="endless", count=2, steps=1_000_000_000)
+        self.convex_id = self.submit(CONVEX_JOB, name="convex", count=2, steps=1_000_000_000)
         self.waiting_id = self.submit(name="too-large", count=64, steps=20)
 
-    def submit(self, **values):
-        """Submits JOB with these values; returns its id."""
+    def submit(self, job=JOB, **values):
+        """Submits `job` with these values; returns its id."""
         job_file = self.directory / f"{values['name']}.yaml"
-        job_file.write_text(JOB.format(data=self.directory / "train.libsvm", **values),
+        job_file.write_text(job.format(data=self.directory / "train.libsvm", **values),
                             encoding="utf-8")
         return self.laconic("submit", "-f", str(job_file)).split()[0]
 
@@ -172,7 +188,8 @@ class Fleet:
 
     def query(self, expression):
         """The series of `expression` over the last seconds, variables put in as Grafana does."""
-        for variable, value in (("$job_id", self.job_id), ("$__range", "30s"),
+        convex = any(name in expression for name in CONVEX_METRICS)
+        for variable, value in (("$job_id", self.convex_id if convex else self.job_id), ("$__range", "30s"),
                                 ("$__rate_interval", f"{WINDOW_SECONDS}s")):
             expression = expression.replace(variable, value)
         if "$" in expression:
@@ -213,6 +230,9 @@ class DashboardTest(unittest.TestCase):
         wait_for("a held-out loss", lambda: cls.fleet.query(
             f'count_over_time(laconic_job_loss{{job_id="{cls.fleet.job_id}",split="val"}}[1m])'
             f" >= {WINDOW_SECONDS + 2}"))
+        wait_for("a convex job's messages", lambda: cls.fleet.query(
+            f'count_over_time((sum(laconic_messages_total{{job_id="$job_id"}}) > 0)[1m:1s])'
+            f" >= {WINDOW_SECONDS + 2}"))
         cls.dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
 
     def test_every_panel_shows_finite_data(self):
@@ -252,7 +272,7 @@ class DashboardTest(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        for job_id in (cls.fleet.waiting_id, cls.fleet.job_id):
+        for job_id in (cls.fleet.waiting_id, cls.fleet.convex_id, cls.fleet.job_id):
             cls.fleet.laconic("cancel", job_id)
 
 

@@ -56,6 +56,14 @@ TEST_F(ExampleTest, LogisticRegressionOnGeneratedLibSvmRuns) {
   run(job, {"spec.train.steps=8"});
 }
 
+TEST_F(ExampleTest, ConvexMethodRuns) {
+  run(example("convex_olga.yaml"), {"spec.train.steps=3", "spec.train.eval_samples=100"});
+}
+
+TEST_F(ExampleTest, ConvexTwinRuns) {
+  run(example("convex_aeg.yaml"), {"spec.train.steps=2", "spec.train.eval_samples=100"});
+}
+
 TEST_F(ExampleTest, TorchScriptModelMadeByPythonRuns) {
   const std::string job = example("torchscript.yaml");
   const testing::Ended made =

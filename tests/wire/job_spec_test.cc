@@ -93,7 +93,8 @@ TEST(CheckJobTest, NamesWhatIsWrongWithModelAndData) {
       {[](auto& j) { j.mutable_spec()->mutable_workers()->set_threads_per_rank(257); },
        "spec.workers.threads_per_rank is 257; allowed: 1..256\n"},
       {[](auto& j) { j.mutable_spec()->clear_model(); },
-       "spec.model is missing; allowed: one of softmax, mlp, conv, resnet20, gpt, torchscript\n"},
+       "spec.model is missing; allowed: one of softmax, mlp, conv, resnet20, gpt, torchscript, "
+       "linear\n"},
       {[](auto& j) { j.mutable_spec()->mutable_model()->mutable_conv()->set_height(3); },
        "spec.model.conv.height is 3; allowed: 4..1024\n"},
       {[](auto& j) { j.mutable_spec()->mutable_model()->mutable_conv()->set_classes(0); },
@@ -154,7 +155,8 @@ TEST(CheckJobTest, NamesWhatIsWrongWithTrainingAndExchange) {
        },
        "spec.train.optimizer.adamw.learning_rate is nan; allowed: greater than 0, at most 100\n"},
       {[](auto& j) { j.mutable_spec()->mutable_exchange()->clear_method(); },
-       "spec.exchange is missing; allowed: one of dense, local, lazy, power_sgd, demo, ef21\n"},
+       "spec.exchange is missing; allowed: one of dense, local, convex, lazy, "
+       "power_sgd, demo, ef21\n"},
       {[](auto& j) { j.mutable_spec()->mutable_exchange()->mutable_local()->set_inner_steps(0); },
        "spec.exchange.local.inner_steps is 0; allowed: 1..1000000\n"},
       {[](auto& j) {

@@ -41,7 +41,8 @@ absl::StatusOr<std::vector<int64_t>> training_share(const v1::TrainJob& job, Wor
         dirichlet_shares(labels, {.alpha = dirichlet.alpha(),
                                   .seed = dirichlet.has_seed() ? dirichlet.seed() : seed,
                                   .world_size = world.world_size,
-                                  .share_min = job.spec().train().batch_size()}));
+                                  // Unset for full gradients.
+                                  .share_min = std::max(1, job.spec().train().batch_size())}));
     return std::move(shares[static_cast<size_t>(world.rank)]);
   }
   return iid_share(samples, world, seed);
@@ -58,6 +59,7 @@ int64_t classes_of(const v1::Model& model) {
     case v1::Model::kResnet20:
       return model.resnet20().classes();
     case v1::Model::kGpt:
+    case v1::Model::kLinear:
     case v1::Model::kTorchscript:
     case v1::Model::MODEL_NOT_SET:
       break;
@@ -66,7 +68,27 @@ int64_t classes_of(const v1::Model& model) {
 }
 
 v1::Loss loss_of(const v1::Model& model) {
-  return model.has_torchscript() ? model.torchscript().loss() : v1::CROSS_ENTROPY;
+  return model.has_torchscript() ? model.torchscript().loss()
+         : model.has_linear()    ? model.linear().loss()
+                                 : v1::CROSS_ENTROPY;
+}
+
+std::optional<int64_t> positive_class_of(const v1::Model& model) {
+  return model.linear().has_positive_class()
+             ? std::optional<int64_t>(model.linear().positive_class())
+             : std::nullopt;
+}
+
+absl::Status check_positive_class(const v1::TrainJob& job, const std::string& path,
+                                  std::span<const int64_t> labels) {
+  const std::optional<int64_t> positive = positive_class_of(job.spec().model());
+  if (!positive.has_value() || job.spec().data().has_local() ||
+      std::find(labels.begin(), labels.end(), *positive) != labels.end()) {
+    return absl::OkStatus();
+  }
+  return bad_data(absl::StrCat(path, ": no label is ", *positive,
+                               ", which spec.model.linear.positive_class names; the largest is ",
+                               *std::max_element(labels.begin(), labels.end())));
 }
 
 absl::StatusOr<int64_t> without_last_tenth(const std::string& path, int64_t samples) {

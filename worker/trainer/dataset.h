@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,6 +31,9 @@ class Dataset {
   virtual DataShape shape() const = 0;
   virtual int64_t samples() const = 0;  // In this rank's share, >= 1.
 
+  // Samples first .. first + count - 1 of this rank's share, in a fixed order. 0 <= first,
+  // first + count <= samples().
+  virtual Batch share_batch(int64_t first, int64_t count) const = 0;
   // The next spec.train.batch_size samples of this rank's endless order.
   virtual Batch next_batch() = 0;
 
@@ -56,8 +60,14 @@ absl::StatusOr<std::vector<int64_t>> training_share(const v1::TrainJob& job, Wor
                                                     std::span<const int64_t> labels);
 // The classes that spec.model fixes; 0: it leaves them to the data.
 int64_t classes_of(const v1::Model& model);
-// What the labels are compared by: the loss of a TorchScript model, else CROSS_ENTROPY.
+// What the labels are compared by: the loss of a TorchScript or linear model, else CROSS_ENTROPY.
 v1::Loss loss_of(const v1::Model& model);
+// The class against the rest of a linear model that names one.
+std::optional<int64_t> positive_class_of(const v1::Model& model);
+// Errors: InvalidArgument, reason BAD_DATA, if no label of `path` is the class. Not asked of a node
+// that holds only its own share.
+absl::Status check_positive_class(const v1::TrainJob& job, const std::string& path,
+                                  std::span<const int64_t> labels);
 // Of `samples`, how many are for training when the last tenth is held out.
 // Errors: InvalidArgument, reason BAD_DATA, if that leaves none.
 absl::StatusOr<int64_t> without_last_tenth(const std::string& path, int64_t samples);

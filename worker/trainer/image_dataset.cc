@@ -47,6 +47,7 @@ class ImageDataset : public Dataset {
     int64_t train_count = 0;  // The first ones of `train`.
     bool held_out = false;    // Evaluate on the rest of `train` instead of `eval`.
     bool class_labels = true;
+    std::optional<int64_t> positive;  // This class is 1, the others are 0.
     int64_t batch_size = 0;
   };
 
@@ -77,6 +78,11 @@ class ImageDataset : public Dataset {
   }
 
   int64_t samples() const override { return order_.size(); }
+  Batch share_batch(int64_t first, int64_t count) const override {
+    return gather(parts_.train,
+                  order_.share().subspan(static_cast<size_t>(first), static_cast<size_t>(count)),
+                  /*first=*/0);
+  }
   Batch next_batch() override {
     return gather(parts_.train, order_.next(parts_.batch_size), /*first=*/0);
   }
@@ -109,6 +115,9 @@ class ImageDataset : public Dataset {
       out = std::transform(in, in + pixels, out, [this](uint8_t pixel) { return table_[pixel]; });
       batch.labels.data_ptr<int64_t>()[i] = images.labels[index];
     }
+    if (parts_.positive.has_value()) {
+      batch.labels = batch.labels.eq(*parts_.positive);
+    }
     if (!parts_.class_labels) {
       batch.labels = batch.labels.to(torch::kFloat32);
     }
@@ -126,8 +135,10 @@ class ImageDataset : public Dataset {
 absl::StatusOr<std::unique_ptr<Dataset>> load_images(const v1::TrainJob& job, World world) {
   const v1::Idx& idx = job.spec().data().idx();
   const v1::Loss loss = loss_of(job.spec().model());
-  const int64_t classes = loss == v1::LOGISTIC ? 2 : classes_of(job.spec().model());
   ImageDataset::Parts parts;
+  parts.positive = positive_class_of(job.spec().model());
+  const int64_t classes =
+      loss == v1::LOGISTIC && !parts.positive.has_value() ? 2 : classes_of(job.spec().model());
   LACONIC_ASSIGN_OR_RETURN(parts.train, read_idx(idx.train_images(), idx.train_labels(), classes));
   parts.class_labels = loss == v1::CROSS_ENTROPY;
   parts.batch_size = job.spec().train().batch_size();
@@ -146,6 +157,7 @@ absl::StatusOr<std::unique_ptr<Dataset>> load_images(const v1::TrainJob& job, Wo
   }
   const std::vector<int64_t> labels(parts.train.labels.begin(),
                                     parts.train.labels.begin() + parts.train_count);
+  LACONIC_RETURN_IF_ERROR(check_positive_class(job, idx.train_labels(), labels));
   LACONIC_ASSIGN_OR_RETURN(std::vector<int64_t> share, training_share(job, world, labels));
   SampleOrder order(std::move(share), job.spec().train().seed(), world.rank);
   return std::make_unique<ImageDataset>(std::move(parts), std::move(order));

@@ -40,6 +40,16 @@ class NetModel : public Model {
   std::shared_ptr<Net> net_;
 };
 
+// One output, compared by the loss that the job names.
+class LinearModel final : public NetModel {
+ public:
+  LinearModel(std::shared_ptr<Net> net, v1::Loss loss) : NetModel(std::move(net)), loss_(loss) {}
+  v1::Loss loss() const override { return loss_; }
+
+ private:
+  const v1::Loss loss_;
+};
+
 class ScriptModel : public Model {
  public:
   ScriptModel(torch::jit::Module module, v1::Loss loss) : module_(std::move(module)), loss_(loss) {}
@@ -168,12 +178,17 @@ absl::StatusOr<std::shared_ptr<Net>> make_net(const v1::Model& spec, const DataS
                        .width = spec.gpt().width(),
                        .heads = spec.gpt().heads(),
                        .context = spec.gpt().context()});
+    case v1::Model::kLinear: {
+      LACONIC_ASSIGN_OR_RETURN(const int64_t features,
+                               agree("features", spec.linear().features(), data.features));
+      return make_dense_net(features, {}, /*classes=*/1);
+    }
     case v1::Model::kTorchscript:
     case v1::Model::MODEL_NOT_SET:
       break;
   }
   return bad_model(
-      "spec.model is not set; allowed: softmax, mlp, conv, resnet20, gpt, torchscript");
+      "spec.model is not set; allowed: softmax, mlp, conv, resnet20, gpt, torchscript, linear");
 }
 
 absl::StatusOr<std::unique_ptr<Model>> load_script(const v1::TorchScript& spec) {
@@ -234,6 +249,9 @@ absl::StatusOr<std::unique_ptr<Model>> make_model(const v1::Model& spec, const D
     return load_script(spec.torchscript());
   }
   LACONIC_ASSIGN_OR_RETURN(std::shared_ptr<Net> net, make_net(spec, data));
+  if (spec.has_linear()) {
+    return std::make_unique<LinearModel>(std::move(net), spec.linear().loss());
+  }
   return std::make_unique<NetModel>(std::move(net));
 }
 

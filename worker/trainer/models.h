@@ -5,6 +5,7 @@
 //   c, h, w  channels, height, width of an image    f  features    k  classes
 //
 //   softmax   dense1.weight [k x f], dense1.bias [1 x k]
+//   linear    dense1.weight [1 x f], dense1.bias [1 x 1]
 //   mlp       per layer i = 1, 2, ..: dense<i>.weight [outputs x inputs], dense<i>.bias [1 x
 //   outputs];
 //             the last layer has k outputs
@@ -23,7 +24,7 @@
 //
 // Which tensors Muon takes (ParameterRole::kHidden); AdamW takes all others:
 //
-//   softmax   none
+//   softmax   none, nor of linear
 //   mlp       all weights but the last layer's
 //   conv      conv1, conv2, dense1
 //   resnet20  all convolutions

@@ -40,6 +40,14 @@ void log_point(const v1::HistoryPoint& point) {
 
 }  // namespace
 
+RankBytes rank_bytes(const collective::Transport& transport, int ranks_per_site) {
+  RankBytes bytes = {.all = transport.bytes(), .between_sites = {}};
+  if (ranks_per_site > 0) {
+    bytes.between_sites = collective::bytes_between_sites(transport, ranks_per_site);
+  }
+  return bytes;
+}
+
 RunMeter::RunMeter(WorkerLink& link, int64_t steps, int64_t parameters,
                    const v1::ExchangeChoice& choice)
     : link_(link),
@@ -82,6 +90,9 @@ void RunMeter::send_progress(int64_t step, const sync::SyncStats& stats, const R
   for (const v1::RoundCount& count : decisions_.counts()) {
     *progress.add_decisions() = count;
   }
+  if (convex_.has_value()) {
+    *progress.mutable_convex() = *convex_;
+  }
   link_.report(std::move(report));
   since_progress_ = {};
 }
@@ -105,9 +116,12 @@ void RunMeter::tell_decisions() {
 }
 
 void RunMeter::step_done(const Step& step, const sync::SyncStats& stats, const RankBytes& bytes) {
-  decisions_.step_done(step.step, stats.rounds, bytes.all.payload_sent, stats.decision);
-  if (step.step == steps_ || step.step % std::max<int64_t>(1, steps_ / kNewsPerRun) == 0) {
-    tell_decisions();
+  // A convex method's anchor worker tells its decisions itself.
+  if (!convex_.has_value()) {
+    decisions_.step_done(step.step, stats.rounds, bytes.all.payload_sent, stats.decision);
+    if (step.step == steps_ || step.step % std::max<int64_t>(1, steps_ / kNewsPerRun) == 0) {
+      tell_decisions();
+    }
   }
   since_progress_.add(step.loss);
   since_point_.add(step.loss);
@@ -116,7 +130,7 @@ void RunMeter::step_done(const Step& step, const sync::SyncStats& stats, const R
     next_progress_ = now + kProgressInterval;
     send_progress(step.step, stats, bytes);
   }
-  if (step.step % point_every_ != 0 && !step.evaluated) {
+  if (!is_point(step)) {
     return;
   }
   v1::TrainerReport report;
@@ -158,6 +172,9 @@ v1::Finished RunMeter::finished(int64_t steps, const std::optional<Evaluation>& 
   }
   if (!choice_.schedule().empty()) {
     result.mutable_rounds_decided()->Add(decisions_.rounds().begin(), decisions_.rounds().end());
+  }
+  if (convex_.has_value()) {
+    *result.mutable_convex() = *convex_;
   }
   return result;
 }

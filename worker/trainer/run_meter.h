@@ -25,6 +25,9 @@ struct RankBytes {
   collective::ByteCounts between_sites;  // Part of it; zeros where the job knows no sites.
 };
 
+// ranks_per_site: 0 where the job knows no sites.
+RankBytes rank_bytes(const collective::Transport& transport, int ranks_per_site);
+
 // Owned by one thread.
 class RunMeter {
  public:
@@ -48,6 +51,11 @@ class RunMeter {
     return work();
   }
 
+  // Computing that was timed elsewhere, in all so far.
+  void set_compute(absl::Duration total) { compute_ = total; }
+  // How a convex method stands: goes into all reports from now on.
+  void set_convex(const v1::ConvexState& state) { convex_ = state; }
+
   // Reports step 1, 2, .. : progress at most twice a second; a point of the curves at about 100
   // steps, the same on every rank, and where `evaluated` (whether or not this rank did it).
   struct Step {
@@ -56,6 +64,8 @@ class RunMeter {
     bool evaluated = false;
     std::optional<Evaluation> evaluation;
   };
+  // True if step_done() makes a point of the curves of it.
+  bool is_point(const Step& step) const { return step.evaluated || step.step % point_every_ == 0; }
   void step_done(const Step& step, const sync::SyncStats& stats, const RankBytes& bytes);
 
   // The last report, without digest, files and what report_exchange() adds. Evaluation is set by
@@ -99,6 +109,7 @@ class RunMeter {
   MeanLoss since_point_;
   double last_interval_loss_ = 0;
   DecisionLog decisions_;
+  std::optional<v1::ConvexState> convex_;
 };
 
 // Worlds up to this size report the bytes of every pair of ranks.

@@ -20,6 +20,7 @@
 #include "common/sync/sync_method.h"
 #include "common/wire/job_spec.h"
 #include "common/wire/status.h"
+#include "worker/trainer/convex_loop.h"
 #include "worker/trainer/dataset.h"
 #include "worker/trainer/exchange_choice.h"
 #include "worker/trainer/failure.h"
@@ -59,7 +60,7 @@ struct Loaded {
   std::unique_ptr<Dataset> data;
   std::unique_ptr<Model> model;
   std::unique_ptr<FlatModel> flat;
-  std::unique_ptr<Optimizer> optimizer;
+  std::unique_ptr<Optimizer> optimizer;  // Null with exchange.convex.
 };
 
 std::string result_directory(const RankOptions& options, const v1::TrainJob& job) {
@@ -95,8 +96,10 @@ absl::StatusOr<Loaded> load(const RankOptions& options) {
   LACONIC_ASSIGN_OR_RETURN(loaded.model,
                            make_model(spec.model(), loaded.data->shape(), spec.train().seed()));
   LACONIC_ASSIGN_OR_RETURN(loaded.flat, FlatModel::create(*loaded.model));
-  LACONIC_ASSIGN_OR_RETURN(loaded.optimizer,
-                           make_optimizer(spec.train().optimizer(), *loaded.flat));
+  if (!spec.exchange().has_convex()) {
+    LACONIC_ASSIGN_OR_RETURN(loaded.optimizer,
+                             make_optimizer(spec.train().optimizer(), *loaded.flat));
+  }
   return loaded;
 }
 
@@ -156,12 +159,49 @@ absl::StatusOr<v1::Finished> end_after_measuring(const ExchangeChoice& choice,
   return finished;
 }
 
-std::map<std::string, std::string> result_metadata(const Loaded& loaded) {
+// By the loop that the job's exchange needs.
+absl::StatusOr<v1::Finished> train_loaded(const Loaded& loaded, const core::ExchangeSpec& exchange,
+                                          const DataPlane& plane, WorkerLink& link,
+                                          const StopSignal& stop) {
+  if (loaded.job.spec().exchange().has_convex()) {
+    return train_convex({.job = loaded.job,
+                         .model = *loaded.model,
+                         .flat = *loaded.flat,
+                         .data = *loaded.data,
+                         .communicator = *plane.communicator,
+                         .transport = *plane.transport,
+                         .link = link,
+                         .stop = stop});
+  }
+  LACONIC_ASSIGN_OR_RETURN(
+      const ExchangeChoice choice,
+      measured(choose_exchange(exchange, loaded.flat->layout(), *plane.communicator, link), plane,
+               exchange.round_deadline));
+  if (loaded.job.spec().exchange().compressor().auto_().measure_only()) {
+    return end_after_measuring(choice, *plane.transport, exchange.round_deadline);
+  }
+  LACONIC_ASSIGN_OR_RETURN(
+      const std::unique_ptr<sync::SyncMethod> sync,
+      sync::make_sync_method(choice.spec, loaded.flat->layout(), *plane.communicator));
+  return train({.model = *loaded.model,
+                .flat = *loaded.flat,
+                .data = *loaded.data,
+                .optimizer = *loaded.optimizer,
+                .sync = *sync,
+                .communicator = *plane.communicator,
+                .transport = *plane.transport,
+                .link = link,
+                .stop = stop,
+                .choice = choice.message},
+               loop_options(loaded.job));
+}
+
+std::map<std::string, std::string> result_metadata(const Loaded& loaded, int64_t steps) {
   std::map<std::string, std::string> metadata = loaded.data->preparation();
   metadata["format"] = "pt";
   // No id and no time: the same job gives the same file.
   metadata["job"] = loaded.job.metadata().name();
-  metadata["steps"] = absl::StrCat(loaded.job.spec().train().steps());
+  metadata["steps"] = absl::StrCat(steps);
   return metadata;
 }
 
@@ -191,31 +231,15 @@ absl::StatusOr<v1::Finished> run_rank(const RankOptions& options,
                            join(*plane->transport, *link, exchange.round_deadline));
   plane->communicator = std::make_unique<collective::Communicator>(
       *plane->transport, launch.generation(), exchange.round_deadline);
-  LACONIC_ASSIGN_OR_RETURN(
-      const ExchangeChoice choice,
-      measured(choose_exchange(exchange, loaded.flat->layout(), *plane->communicator, *link),
-               *plane, exchange.round_deadline));
+  LACONIC_ASSIGN_OR_RETURN(v1::Finished finished,
+                           train_loaded(loaded, exchange, *plane, *link, *stop));
   if (loaded.job.spec().exchange().compressor().auto_().measure_only()) {
-    return end_after_measuring(choice, *plane->transport, exchange.round_deadline);
+    return finished;
   }
-  LACONIC_ASSIGN_OR_RETURN(
-      const std::unique_ptr<sync::SyncMethod> sync,
-      sync::make_sync_method(choice.spec, loaded.flat->layout(), *plane->communicator));
-  LACONIC_ASSIGN_OR_RETURN(v1::Finished finished, train({.model = *loaded.model,
-                                                         .flat = *loaded.flat,
-                                                         .data = *loaded.data,
-                                                         .optimizer = *loaded.optimizer,
-                                                         .sync = *sync,
-                                                         .communicator = *plane->communicator,
-                                                         .transport = *plane->transport,
-                                                         .link = *link,
-                                                         .stop = *stop,
-                                                         .choice = choice.message},
-                                                        loop_options(loaded.job)));
   if (options.world.rank == 0) {
     LACONIC_ASSIGN_OR_RETURN(const std::vector<std::string> files,
                              write_result(result_directory(options, loaded.job), *loaded.model,
-                                          *loaded.flat, result_metadata(loaded)));
+                                          *loaded.flat, result_metadata(loaded, finished.steps())));
     finished.mutable_files()->Add(files.begin(), files.end());
     spdlog::info("wrote {}", absl::StrJoin(files, ", "));
   }

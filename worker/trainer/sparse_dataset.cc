@@ -22,6 +22,7 @@ class SparseDataset : public Dataset {
     int64_t train_count = 0;  // The first ones of `train`.
     bool held_out = false;    // Evaluate on the rest of `train` instead of `eval`.
     bool float_labels = false;
+    std::optional<int64_t> positive;  // This class is 1, the others are 0.
     int64_t features = 0;
     int64_t batch_size = 0;
   };
@@ -46,6 +47,11 @@ class SparseDataset : public Dataset {
   }
 
   int64_t samples() const override { return order_.size(); }
+  Batch share_batch(int64_t first, int64_t count) const override {
+    return gather(parts_.train,
+                  order_.share().subspan(static_cast<size_t>(first), static_cast<size_t>(count)),
+                  /*first=*/0);
+  }
   Batch next_batch() override {
     return gather(parts_.train, order_.next(parts_.batch_size), /*first=*/0);
   }
@@ -81,7 +87,9 @@ class SparseDataset : public Dataset {
   }
 
   void set_label(const LabelledRows& part, size_t row, size_t i, torch::Tensor& labels) const {
-    if (!parts_.float_labels) {
+    if (parts_.positive.has_value()) {
+      labels.data_ptr<float>()[i] = part.classes[row] == *parts_.positive ? 1 : 0;
+    } else if (!parts_.float_labels) {
       labels.data_ptr<int64_t>()[i] = part.classes[row];
     } else {
       labels.data_ptr<float>()[i] =
@@ -101,6 +109,7 @@ absl::StatusOr<std::unique_ptr<Dataset>> load_sparse(const v1::TrainJob& job, Wo
   SparseDataset::Parts parts;
   parts.batch_size = job.spec().train().batch_size();
   parts.float_labels = loss != v1::CROSS_ENTROPY;
+  parts.positive = positive_class_of(job.spec().model());
   parts.held_out = spec.eval_file().empty();
   LACONIC_ASSIGN_OR_RETURN(parts.train.rows, read_libsvm(spec.train_file(), spec.features()));
   parts.train_count = parts.train.rows.count();
@@ -115,13 +124,15 @@ absl::StatusOr<std::unique_ptr<Dataset>> load_sparse(const v1::TrainJob& job, Wo
           ? spec.features()
           : std::max({parts.train.rows.features, parts.eval.rows.features, int64_t{1}});
   std::vector<int64_t> labels(static_cast<size_t>(parts.train_count));
-  if (loss != v1::MSE) {
-    const int64_t classes = loss == v1::LOGISTIC ? 2 : classes_of(job.spec().model());
+  if (loss != v1::MSE || parts.positive.has_value()) {
+    const int64_t classes =
+        loss == v1::LOGISTIC && !parts.positive.has_value() ? 2 : classes_of(job.spec().model());
     const bool negative = has_minus_one(parts.train.rows) || has_minus_one(parts.eval.rows);
     for (LabelledRows* part : {&parts.train, &parts.eval}) {
       LACONIC_ASSIGN_OR_RETURN(part->classes, class_labels(part->rows, negative, classes));
     }
     std::copy_n(parts.train.classes.begin(), labels.size(), labels.begin());
+    LACONIC_RETURN_IF_ERROR(check_positive_class(job, spec.train_file(), labels));
   }
   LACONIC_ASSIGN_OR_RETURN(std::vector<int64_t> share, training_share(job, world, labels));
   SampleOrder order(std::move(share), job.spec().train().seed(), world.rank);

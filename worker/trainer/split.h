@@ -57,6 +57,8 @@ class SampleOrder {
 
   // The next `count` samples; a pass may end within.
   std::vector<int64_t> next(int64_t count);
+  // The share as it was given.
+  std::span<const int64_t> share() const { return share_; }
   int64_t size() const { return static_cast<int64_t>(share_.size()); }
 
  private:

@@ -43,6 +43,13 @@ class TextDataset : public Dataset {
     return (parts_.train.end - parts_.train.begin - 1) / parts_.context;
   }
 
+  Batch share_batch(int64_t first, int64_t count) const override {
+    std::vector<int64_t> starts(static_cast<size_t>(count));
+    for (size_t i = 0; i < starts.size(); ++i) {
+      starts[i] = parts_.train.begin + (first + static_cast<int64_t>(i)) * parts_.context;
+    }
+    return windows(starts);
+  }
   Batch next_batch() override {
     std::vector<int64_t> starts(static_cast<size_t>(parts_.batch_size));
     const int64_t places = parts_.train.end - parts_.train.begin - parts_.context;

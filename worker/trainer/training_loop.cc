@@ -75,14 +75,6 @@ absl::StatusOr<Evaluation> evaluate_on_rank_0(const TrainingParts& parts,
   return evaluation;
 }
 
-RankBytes rank_bytes(const TrainingParts& parts, const LoopOptions& options) {
-  RankBytes bytes = {.all = parts.transport.bytes(), .between_sites = {}};
-  if (options.ranks_per_site > 0) {
-    bytes.between_sites = collective::bytes_between_sites(parts.transport, options.ranks_per_site);
-  }
-  return bytes;
-}
-
 }  // namespace
 
 LoopOptions loop_options(const v1::TrainJob& job) {
@@ -111,7 +103,7 @@ absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions
   LACONIC_RETURN_IF_ERROR(exchanged(parts, 0, parts.sync.begin(view)));
   RunMeter meter(parts.link, steps, static_cast<int64_t>(view.parameters.size()),
                  evaluates ? parts.choice : v1::ExchangeChoice());
-  meter.started(rank_bytes(parts, options));
+  meter.started(rank_bytes(parts.transport, options.ranks_per_site));
   std::optional<Evaluation> evaluation;
   bool evaluation_is_due = false;
   parts.model.set_training(true);
@@ -146,10 +138,10 @@ absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions
         done.evaluation = evaluation;
       }
     }
-    meter.step_done(done, parts.sync.stats(), rank_bytes(parts, options));
+    meter.step_done(done, parts.sync.stats(), rank_bytes(parts.transport, options.ranks_per_site));
   }
-  v1::Finished finished =
-      meter.finished(steps, evaluation, parts.sync.stats(), rank_bytes(parts, options));
+  v1::Finished finished = meter.finished(steps, evaluation, parts.sync.stats(),
+                                         rank_bytes(parts.transport, options.ranks_per_site));
   report_exchange(parts.choice, parts.transport, finished);
   finished.set_digest(parts.sync.digest());
   return finished;
