@@ -165,8 +165,8 @@ ReportData report_data(const v1::Job& job) {
   fill_progress(job, data);
   fill_evaluation(job, data);
   data.compared_with_dense = !job.job().spec().exchange().has_convex();
-  data.dense_equivalent_bytes = dense_equivalent_bytes(
-      data.world_size, data.parameters, data.compared_with_dense ? data.steps : 0);
+  data.dense_equivalent_bytes = dense_equivalent_bytes(data.world_size, data.parameters,
+                                                       data.compared_with_dense ? data.steps : 0);
   data.times_less = times_less(data.world_size, data.dense_equivalent_bytes, data.sent_bytes_max);
   data.digests_equal =
       !data.ranks.empty() && std::all_of(data.ranks.begin(), data.ranks.end(), [&](const auto& r) {
