@@ -24,7 +24,14 @@ enum class Method : uint8_t {
 // When a change is worth a message: common/sync/lazy_rule.h.
 enum class LazyRule : uint8_t { kClag = 0, kLaq = 1 };
 
+// What becomes of a rank's change while it is silent.
+enum class Silence : uint8_t {
+  kReuse = 0,  // the others use its last message again; what it would have said is gone
+  kCarry = 1,  // nothing of it is used; it is added to its next message
+};
+
 struct LazySpec {
+  Silence silence = Silence::kReuse;
   LazyRule rule = LazyRule::kClag;
   double threshold = 4;     // zeta or xi, 0..1e6
   int32_t age_max = 10;     // rounds in a row that use one message again, 0..1e6

@@ -51,11 +51,14 @@ absl::Status check_spec(const core::ExchangeSpec& spec) {
                                                    "; allowed: above 0, at most 10; 0 to below 1"));
   }
   if (spec.shared_index.has_value() || spec.half_residuals || spec.residual_decay != 1 ||
-      (spec.error_feedback && spec.feedback != core::FeedbackForm::kEf21)) {
+      (spec.error_feedback && (spec.feedback == core::FeedbackForm::kResidual) !=
+                                  (lazy.silence == core::Silence::kCarry))) {
     return absl::InvalidArgumentError(
-        "lazy: keeps what receivers hold itself; allowed: no shared index, no residual in "
-        "bfloat16, "
-        "residual_decay 1, and feedback EF21 or none");
+        "lazy: keeps what receivers hold, or what it owes, itself; allowed: no shared index, no "
+        "residual in bfloat16, residual_decay 1, feedback EF21 or none, with carrying a residual");
+  }
+  if (lazy.silence == core::Silence::kCarry && lazy.rule != core::LazyRule::kClag) {
+    return absl::InvalidArgumentError("lazy: silence CARRY goes with the rule CLAG alone");
   }
   if (spec.schedule != core::Schedule::kAuto && spec.schedule != core::Schedule::kAllGather) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -159,8 +162,14 @@ absl::StatusOr<Lazy::Message> Lazy::make_message(std::span<const float> g) {
   for (size_t i = 0; i < g.size(); ++i) {
     next_value_[i] = keep * value_[i] + (1.0F - keep) * g[i];
   }
-  std::transform(next_value_.begin(), next_value_.end(), held_.begin(), change_.begin(),
-                 std::minus<>());
+  if (carries()) {
+    std::transform(next_value_.begin(), next_value_.end(), held_.begin(), change_.begin(),
+                   std::plus<>());
+    owed_ = change_;
+  } else {
+    std::transform(next_value_.begin(), next_value_.end(), held_.begin(), change_.begin(),
+                   std::minus<>());
+  }
   Message message;
   message.state = state_;
   message.state.seed = static_cast<uint64_t>(exchange_->stats().rounds);
@@ -169,7 +178,7 @@ absl::StatusOr<Lazy::Message> Lazy::make_message(std::span<const float> g) {
   evidence = {.rounds = exchange_->stats().rounds,
               .age = static_cast<int32_t>(age_),
               .change = compress::squared_norm(change_),
-              .step = squared_distance(next_value_, value_),
+              .step = carries() ? message.input : squared_distance(next_value_, value_),
               .error_of_last = error_of_last_};
   for (const float square : mean_squares_) {
     evidence.mean_square_sum += static_cast<double>(square);
@@ -249,8 +258,13 @@ absl::Status Lazy::round(std::span<const float> g) {
 // Nothing below can fail but for a bug of ours.
 absl::Status Lazy::commit(const Message& message, int senders) {
   const bool sent = message.reason != RoundReason::kSmallChange;
+  if (carries()) {
+    std::swap(held_, owed_);
+    std::fill(mean_.begin(), mean_.end(), 0.0F);
+  }
   if (sent) {
-    const absl::Status status = codec_->decode_add(message.bytes->bytes().subspan(1), 1.0F, held_);
+    const absl::Status status =
+        codec_->decode_add(message.bytes->bytes().subspan(1), carries() ? -1.0F : 1.0F, held_);
     if (!status.ok()) {
       return absl::InternalError(
           absl::StrCat("lazy: our own message does not decode: ", status.message()));
@@ -262,7 +276,7 @@ absl::Status Lazy::commit(const Message& message, int senders) {
     mean_[i] += change_[i] / world;
   }
   std::swap(value_, next_value_);
-  const double missed = squared_distance(value_, held_);
+  const double missed = carries() ? compress::squared_norm(held_) : squared_distance(value_, held_);
   age_ = sent ? 0 : age_ + 1;
   error_of_last_ = sent ? static_cast<float>(missed) : error_of_last_;
   mean_squares_.push_back(static_cast<float>(compress::squared_norm(mean_)));

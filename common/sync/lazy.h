@@ -9,7 +9,15 @@
 //   every rank: G <- G + (1/P) sum over the senders, in rank order, of Q(v_i - h_i)
 //   then the optimizer steps along G, or theta takes the outer step of local.h along G
 //
-// So a silent rank's last message counts again. G is equal on all ranks bit for bit; it is within
+// So a silent rank's last message counts again, and what it would have said is gone. With
+// Silence::kCarry there is no h: e_i is what rank i owes, 0 at first, and
+//
+//   send:    Q(e_i + v_i) goes to all, e_i <- e_i + v_i - Q(e_i + v_i)
+//   silence: e_i <- e_i + v_i
+//   G = (1/P) sum over the senders of Q(e_i + v_i)
+//
+// so what was applied and what is owed make up all that was given, as with error feedback.
+// G is equal on all ranks bit for bit; it is within
 // one float32 rounding per round of the mean of the h_i. Nothing changes before all messages are
 // there, so an aborted round leaves no trace, and a retry decides and sends the same.
 // Sources: see lazy_rule.h; EF21 (compress/ef21.h) is the rule that always sends.
@@ -65,6 +73,7 @@ class Lazy final : public SyncMethod {
   Lazy(std::unique_ptr<MeanExchange> exchange, std::unique_ptr<compress::Codec> codec,
        const core::ExchangeSpec& spec);
 
+  bool carries() const { return spec_.lazy.silence == core::Silence::kCarry; }
   bool drift() const { return spec_.lazy.inner_steps > 0; }
   void outer_step();
   // One round: G from the ranks' g.
@@ -81,9 +90,10 @@ class Lazy final : public SyncMethod {
   compress::EncodeState state_;     // after the last message that was sent
   std::vector<float> value_;        // [d]: v after the last round
   std::vector<float> next_value_;   // [d]: v of the round under way
-  std::vector<float> held_;         // [d]: h
+  std::vector<float> held_;         // [d]: h; carried: e
   std::vector<float> mean_;         // [d]: G
-  std::vector<float> change_;       // [d]: v - h, then the sum of what was sent
+  std::vector<float> change_;       // [d]: v - h or e + v, then the sum of what was sent
+  std::vector<float> owed_;         // [d] carried: e + v, else empty
   std::vector<float> theta_;        // [d] with drift, else empty
   std::vector<float> momentum_;     // likewise
   std::deque<float> mean_squares_;  // |G|^2 of the last kLaqRounds rounds, oldest first

@@ -13,6 +13,12 @@
 //         Gradients", NeurIPS 2019, (7a), for f the mean of the f_i. There |x_{r-j+1} - x_{r-j}|^2
 //         over the squared step stands in place of |G|^2: the same for gradient descent, and free
 //         of the step for other optimizers.
+//
+//   Carried  (Silence::kCarry) send if |e + v|^2 > zeta |v|^2, e what earlier silence and
+//   compression
+//         left: after k rounds the ratio is about k where v is noise, k^2 where it is the same
+//         every time, so what ranks agree with themselves on goes out first. Ours; with zeta = 0 it
+//         is error feedback.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +34,8 @@ inline constexpr size_t kLaqRounds = 10;  // D
 struct LazyEvidence {
   int64_t rounds = 0;          // before this one
   int32_t age = 0;             // rounds in a row, up to the last, that used the last message again
-  double change = 0;           // |v - h|^2
-  double step = 0;             // |v - v'|^2
+  double change = 0;           // |v - h|^2; carried: |e + v|^2
+  double step = 0;             // |v - v'|^2; carried: |v|^2
   double message = 0;          // |Q(v - h)|^2
   double error = 0;            // |v - h - Q(v - h)|^2
   double error_of_last = 0;    // the same when this rank last sent

@@ -16,6 +16,11 @@ bool compresses(const v1::Compressor& compressor) {
   return compressor.codec_case() != v1::Compressor::CODEC_NOT_SET && !compressor.has_none();
 }
 
+// What a silent rank does not say is kept in its residual, instead of what receivers hold.
+bool carries(const v1::Exchange& exchange) {
+  return exchange.has_lazy() && exchange.compressor().feedback() == v1::ERROR_FEEDBACK;
+}
+
 // Receivers keep what was sent: one lossy stage of a codec that contracts, and nothing beside it.
 void check_held_form(Checker& checker, const std::string& method, const v1::Exchange& exchange) {
   const std::string path = absl::StrCat(kPath, "compressor");
@@ -25,7 +30,7 @@ void check_held_form(Checker& checker, const std::string& method, const v1::Exch
     checker.add(path, absl::StrCat("is ", compressor.has_auto_() ? "auto" : "shared_index", beside,
                                    "; allowed: a named codec without a shared index"));
   }
-  if (compressor.feedback() == v1::ERROR_FEEDBACK ||
+  if ((compressor.feedback() == v1::ERROR_FEEDBACK && !exchange.has_lazy()) ||
       (compressor.has_error_feedback() && !compressor.error_feedback() && compresses(compressor))) {
     checker.add(path + (compressor.has_feedback() ? ".feedback" : ".error_feedback"),
                 absl::StrCat(compressor.has_feedback() ? "is ERROR_FEEDBACK" : "is false", beside,
@@ -82,6 +87,10 @@ void check_lazy(Checker& checker, const v1::Exchange& exchange) {
                 "is LAQ with a codec whose error is larger than a third of a message, so that only "
                 "age_max would ever send; allowed: CLAG, or the compressor none or quantize with 8 "
                 "or 4 bits");
+  }
+  if (carries(exchange) && lazy.rule() == v1::LAQ) {
+    checker.add(path + ".rule",
+                "is LAQ with feedback ERROR_FEEDBACK; allowed: CLAG, or feedback EF21");
   }
   if (lazy.has_threshold()) {
     checker.number(path + ".threshold", lazy.threshold(), {.low = 0, .high = 1e6});
@@ -159,10 +168,10 @@ void check_ef21(Checker& checker, const v1::Exchange& exchange) {
   check_schedule_of(checker, "ef21", exchange, v1::ALL_GATHER);
 }
 
-void fill_lazy(v1::Lazy& lazy) {
+void fill_lazy(v1::Lazy& lazy, bool carries) {
   const core::LazySpec defaults;
   lazy.set_rule(lazy.has_rule() ? lazy.rule() : v1::CLAG);
-  const double threshold = lazy.rule() == v1::LAQ ? 0.8 : defaults.threshold;
+  const double threshold = carries ? 1.5 : lazy.rule() == v1::LAQ ? 0.8 : defaults.threshold;
   lazy.set_threshold(lazy.has_threshold() ? lazy.threshold() : threshold);
   lazy.set_age_max(lazy.has_age_max() ? lazy.age_max() : defaults.age_max);
   lazy.set_momentum(lazy.has_momentum() ? lazy.momentum() : defaults.momentum);
@@ -199,13 +208,13 @@ void check_method_fields(Checker& checker, const v1::Exchange& exchange) {
 void fill_method(v1::Exchange& exchange) {
   const bool held = exchange.has_lazy() || exchange.has_ef21();
   if (held && compresses(exchange.compressor())) {
-    exchange.mutable_compressor()->set_feedback(v1::EF21);
+    exchange.mutable_compressor()->set_feedback(carries(exchange) ? v1::ERROR_FEEDBACK : v1::EF21);
   }
   if (held || exchange.has_demo()) {
     exchange.set_schedule(v1::ALL_GATHER);
   }
   if (exchange.has_lazy()) {
-    fill_lazy(*exchange.mutable_lazy());
+    fill_lazy(*exchange.mutable_lazy(), carries(exchange));
   } else if (exchange.has_power_sgd()) {
     v1::PowerSgd& power_sgd = *exchange.mutable_power_sgd();
     const core::PowerSgdSpec defaults;
@@ -224,7 +233,8 @@ void set_method(const v1::Exchange& exchange, core::ExchangeSpec& spec) {
   if (exchange.has_lazy()) {
     const v1::Lazy& lazy = exchange.lazy();
     spec.method = core::Method::kLazy;
-    spec.lazy = {.rule = lazy.rule() == v1::LAQ ? core::LazyRule::kLaq : core::LazyRule::kClag,
+    spec.lazy = {.silence = carries(exchange) ? core::Silence::kCarry : core::Silence::kReuse,
+                 .rule = lazy.rule() == v1::LAQ ? core::LazyRule::kLaq : core::LazyRule::kClag,
                  .threshold = lazy.threshold(),
                  .age_max = lazy.age_max(),
                  .momentum = lazy.momentum(),

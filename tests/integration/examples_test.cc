@@ -45,6 +45,10 @@ TEST_F(ExampleTest, DenseTwinRuns) {
   run(example("fashion_mnist_dense.yaml"), {"spec.train.steps=3", "spec.train.eval_samples=100"});
 }
 
+TEST_F(ExampleTest, LazyTwinRuns) {
+  run(example("fashion_mnist_lazy.yaml"), {"spec.train.steps=3", "spec.train.eval_samples=100"});
+}
+
 TEST_F(ExampleTest, ByteLevelGptRuns) {
   run(example("bytes_gpt.yaml"), {"spec.train.steps=4"});
 }

@@ -133,6 +133,36 @@ TEST_F(RunTest, DenseExchangeSendsAsMuchAsTheDenseRing) {
   EXPECT_LE(times_less, 1.0);
 }
 
+// Every round is in the report, with its reason, for every method that decides.
+TEST_F(RunTest, EveryMethodRunsAndSaysWhatItsRoundsDecided) {
+  for (const char* exchange :
+       {"lazy: {threshold: 2}, compressor: {quantize: {bits: 4}}",
+        "lazy: {rule: LAQ, inner_steps: 3}, compressor: {quantize: {bits: 8}}",
+        "ef21: {}, compressor: {top_k: {density: 0.05}}", "power_sgd: {rank: 2, dense_steps: 4}",
+        "demo: {momentum: 0.9}", "local: {inner_steps: 7}"}) {
+    SCOPED_TRACE(exchange);
+    const testing::Ended ended =
+        run({.workers = 2,
+             .steps = 40,
+             .exchange = absl::StrCat("{", exchange, ", round_deadline: 20s}")});
+    ASSERT_EQ(ended.exit_code, 0) << ended.err;
+    const google::protobuf::Struct json = report();
+    expect_equal_digests(json, 2);
+    const auto& decisions = json.fields().at("decisions").struct_value().fields();
+    double rounds = 0;
+    for (const auto& entry : decisions.at("of_rank_0").list_value().values()) {
+      const auto& fields = entry.struct_value().fields();
+      EXPECT_EQ(fields.at("first_round").number_value(), rounds + 1);
+      rounds += fields.at("rounds").number_value();
+      EXPECT_EQ(fields.at("sent").bool_value(),
+                fields.at("reason").string_value() != "SMALL_CHANGE");
+    }
+    EXPECT_EQ(rounds, json.fields().at("rounds").number_value());
+    EXPECT_EQ(decisions.at("per_worker").list_value().values_size(), 2);
+    EXPECT_THAT(testing::read_file(out() + "/report.html"), HasSubstr("<h2>Rounds</h2>"));
+  }
+}
+
 TEST_F(RunTest, TopKWithErrorFeedbackLearns) {
   const testing::Ended ended =
       run({.workers = 2,

@@ -25,7 +25,8 @@ core::ExchangeSpec lazy(const core::CodecSpec& codec, const core::LazySpec& rule
   spec.schedule = core::Schedule::kAllGather;
   spec.codec = codec;
   spec.error_feedback = codec.lossy();
-  spec.feedback = core::FeedbackForm::kEf21;
+  spec.feedback = rule.silence == core::Silence::kCarry ? core::FeedbackForm::kResidual
+                                                        : core::FeedbackForm::kEf21;
   spec.lazy = rule;
   return spec;
 }
@@ -92,6 +93,38 @@ TEST(LazyTest, SilentRankCountsWithItsLastMessage) {
             (RoundDecision{.reason = RoundReason::kChanged, .senders = 1}));
   EXPECT_EQ(world.method(1).stats().decision,
             (RoundDecision{.reason = RoundReason::kSmallChange, .senders = 1}));
+}
+
+// Ours: what a silent rank has waits in e and is added to its next message.
+TEST(LazyTest, CarriedChangeIsAddedToTheNextMessage) {
+  MethodWorld world(lazy({}, {.silence = core::Silence::kCarry, .threshold = 1.5}), 1);
+  std::vector<float> means;
+  std::vector<RoundReason> reasons;
+  // Sent at first; |4|^2 is not above 1.5 |4|^2; |4 + 4|^2 is; |2|^2 is not; |2 + 8|^2 = 100 is
+  // above 1.5 |8|^2 = 96.
+  for (const float gradient : {3.0F, 4.0F, 4.0F, 2.0F, 8.0F}) {
+    world.model(0).gradients.assign(308, gradient);
+    ASSERT_OK(world.method(0).reduce_gradients(world.model(0).view()));
+    means.push_back(world.model(0).gradients[7]);
+    reasons.push_back(world.method(0).stats().decision.reason);
+  }
+  EXPECT_EQ(means, (std::vector<float>{3, 0, 8, 0, 10}));
+  EXPECT_EQ(reasons, (std::vector<RoundReason>{RoundReason::kFirstRounds, RoundReason::kSmallChange,
+                                               RoundReason::kChanged, RoundReason::kSmallChange,
+                                               RoundReason::kChanged}));
+}
+
+TEST(LazyTest, CarryingWithThresholdZeroIsErrorFeedbackBitForBit) {
+  core::ExchangeSpec feedback = lazy(kTopK, {});
+  feedback.method = core::Method::kDense;
+  feedback.feedback = core::FeedbackForm::kResidual;
+  MethodWorld always(lazy(kTopK, {.silence = core::Silence::kCarry, .threshold = 0}), 3);
+  MethodWorld reference(feedback, 3);
+  for (int step = 0; step < 12; ++step) {
+    ASSERT_EQ(always.step(0.1F), 0);
+    ASSERT_EQ(reference.step(0.1F), 0);
+    ASSERT_TRUE(always.model(0).parameters == reference.model(0).parameters) << step;
+  }
 }
 
 TEST(LazyTest, SilentRoundSendsOneByteAndAHeaderToEachPeer) {
@@ -185,6 +218,8 @@ TEST(LazyTest, SpecOutsideItsRangesIsRefused) {
   expect_refused(lazy({}, {.threshold = std::numeric_limits<double>::quiet_NaN()}),
                  "threshold is nan");
   expect_refused(lazy({}, {.age_max = -1}), "age_max is -1");
+  expect_refused(lazy({}, {.silence = core::Silence::kCarry, .rule = core::LazyRule::kLaq}),
+                 "goes with the rule CLAG");
   expect_refused(lazy({}, {.momentum = 1}), "momentum is 1");
   expect_refused(lazy({}, {.inner_steps = -1}), "inner_steps is -1");
   core::ExchangeSpec bad = lazy(kInt8, {});

@@ -199,6 +199,9 @@ inline std::vector<MethodCase> method_cases() {
     core::ExchangeSpec spec = ef21(codec);
     spec.method = core::Method::kLazy;
     spec.lazy = rule;
+    if (rule.silence == core::Silence::kCarry) {
+      spec.feedback = core::FeedbackForm::kResidual;
+    }
     return spec;
   };
   std::vector<MethodCase> cases = {
@@ -211,6 +214,9 @@ inline std::vector<MethodCase> method_cases() {
       {"LazyInt4Momentum", lazy(kInt4, {.threshold = 3, .age_max = 3, .momentum = 0.5})},
       {"LazySignDrift", lazy(kSign, {.threshold = 1, .age_max = 3, .inner_steps = 2})},
       {"LazyLowRank", lazy(kLowRank, {.threshold = 2})},
+      {"LazyCarrySign", lazy(kSign, {.silence = core::Silence::kCarry, .threshold = 1.5})},
+      {"LazyCarryDrift",
+       lazy(kTopK, {.silence = core::Silence::kCarry, .threshold = 1.5, .inner_steps = 2})},
       {"LazyLaq", lazy(kInt4, {.rule = core::LazyRule::kLaq, .threshold = 0.8, .age_max = 5})}};
   core::ExchangeSpec momentum = ef21(kTopK);
   momentum.method = core::Method::kEf21;

@@ -42,6 +42,7 @@ std::string violations(const std::string& exchange) {
 TEST(MethodSpecTest, MethodsWithoutFieldsAreValidAndHaveTheirDefaults) {
   for (const char* exchange :
        {"lazy {}", "lazy {} compressor { quantize { bits: 1 rows {} } }", "power_sgd {}", "demo {}",
+        "lazy {} compressor { quantize { bits: 8 } feedback: ERROR_FEEDBACK }",
         "ef21 {} compressor { top_k { density: 0.01 } }", "power_sgd {} schedule: SHARDED",
         "lazy { rule: LAQ } compressor { quantize { bits: 4 } }",
         "demo {} compressor { none {} }"}) {
@@ -55,7 +56,15 @@ TEST(MethodSpecTest, MethodsWithoutFieldsAreValidAndHaveTheirDefaults) {
   EXPECT_EQ(lazy.lazy.inner_steps, 0);
   EXPECT_FALSE(lazy.error_feedback);
   EXPECT_EQ(lazy.schedule, core::Schedule::kAllGather);
+  EXPECT_EQ(lazy.lazy.silence, core::Silence::kReuse);
   EXPECT_EQ(exchange_spec(job_with("lazy { rule: LAQ }")).lazy.threshold, 0.8);
+  const core::ExchangeSpec carrying = exchange_spec(
+      job_with("lazy {} compressor { quantize { bits: 8 } feedback: ERROR_FEEDBACK }"));
+  EXPECT_EQ(carrying.lazy.silence, core::Silence::kCarry);
+  EXPECT_EQ(carrying.lazy.threshold, 1.5);
+  EXPECT_EQ(carrying.feedback, core::FeedbackForm::kResidual);
+  EXPECT_EQ(carrying.schedule, core::Schedule::kAllGather);
+  EXPECT_EQ(carrying.residual_decay, 1);
   const core::ExchangeSpec power_sgd = exchange_spec(job_with("power_sgd {}"));
   EXPECT_EQ(power_sgd.method, core::Method::kPowerSgd);
   EXPECT_EQ(power_sgd.power_sgd.rank, 4);
@@ -126,6 +135,10 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"lazy { age_max: -1 }", "exchange.lazy.age_max is -1; allowed: 0..1000000"},
         Bad{"lazy { momentum: 1 }", "exchange.lazy.momentum is 1"},
         Bad{"lazy { rule: 7 }", "exchange.lazy.rule is 7; allowed: CLAG or LAQ"},
+        Bad{"lazy { rule: LAQ } compressor { quantize { bits: 8 } feedback: ERROR_FEEDBACK }",
+            "exchange.lazy.rule is LAQ with feedback ERROR_FEEDBACK"},
+        Bad{"ef21 {} compressor { quantize { bits: 8 } feedback: ERROR_FEEDBACK }",
+            "compressor.feedback is ERROR_FEEDBACK with ef21"},
         Bad{"lazy { inner_steps: 0 }", "exchange.lazy.inner_steps is 0"},
         Bad{"lazy { outer_rate: 1 }", "exchange.lazy.outer_rate is set without inner_steps"},
         Bad{"lazy { inner_steps: 2 outer_momentum: 1 }", "exchange.lazy.outer_momentum is 1"},
@@ -135,8 +148,6 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"lazy {} schedule: SHARDED", "is SHARDED with lazy; allowed: AUTO or ALL_GATHER"},
         Bad{"lazy {} compressor { auto {} }", "compressor is auto with lazy"},
         Bad{"lazy {} compressor { shared_index { density: 0.1 } }", "is shared_index with lazy"},
-        Bad{"lazy {} compressor { quantize { bits: 8 } feedback: ERROR_FEEDBACK }",
-            "compressor.feedback is ERROR_FEEDBACK with lazy"},
         Bad{"lazy {} compressor { quantize { bits: 8 } error_feedback: false }",
             "compressor.error_feedback is false with lazy"},
         Bad{"lazy {} compressor { rand_k { density: 0.1 scaled: true } }",
