@@ -148,7 +148,8 @@ ReportData report_data(const v1::Job& job) {
   data.created = format_time(job.create_time());
   data.steps_wanted = job.job().spec().train().steps();
   data.ranks_per_site = job.job().spec().exchange().ranks_per_site();
-  data.inner_steps = std::max<int64_t>(1, wire::exchange_spec(job.job()).inner_steps);
+  data.round_schedule = wire::exchange_spec(job.job()).rounds;
+  data.round_schedule.steps = data.steps_wanted;
   data.world_size = job.ranks_size() > 0 ? job.ranks_size() : ranks_wanted(job.job());
   for (const v1::Rank& rank : job.ranks()) {
     data.ranks.push_back(rank_of(rank));

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "common/core/round_schedule.h"
 #include "laconic/v1/control.pb.h"
 
 namespace laconic::cli {
@@ -58,9 +59,9 @@ struct ReportData {
   int64_t steps = 0;
   int64_t steps_wanted = 0;
   int64_t rounds = 0;
-  int64_t inner_steps = 1;           // from one round to the next
-  double wall_seconds = 0;           // first step to last, slowest rank
-  std::optional<double> train_loss;  // mean over ranks
+  core::RoundSchedule round_schedule;  // of steps_wanted steps
+  double wall_seconds = 0;             // first step to last, slowest rank
+  std::optional<double> train_loss;    // mean over ranks
   std::optional<double> eval_loss;
   std::optional<double> eval_accuracy;
   int64_t sent_bytes_max = 0;

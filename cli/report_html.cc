@@ -104,8 +104,8 @@ LineChart bytes_per_round(const ReportData& data) {
       continue;
     }
     // Points do not fall on rounds, so the steps of the rounds are counted, not those between them.
-    const int64_t steps = std::min(point.round * data.inner_steps, data.steps_wanted) -
-                          std::min(last.round * data.inner_steps, data.steps_wanted);
+    const int64_t steps = core::steps_of_rounds(data.round_schedule, point.round) -
+                          core::steps_of_rounds(data.round_schedule, last.round);
     const auto dense_bytes = static_cast<double>(dense_equivalent_bytes(
         data.world_size, data.parameters, data.compared_with_dense ? steps : 0));
     for (const auto round : {last.round, point.round}) {

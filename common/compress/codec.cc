@@ -66,15 +66,20 @@ absl::Status check_quantize(const CodecSpec& spec) {
   return absl::OkStatus();
 }
 
+// Of the values of top-k, unless their levels are exponential.
+bool is_value_width(int bits) {
+  return bits == 32 || bits == 8 || bits == 4 || bits == 2 || bits == 1;
+}
+
 absl::Status check_top_k(const CodecSpec& spec) {
   constexpr double kDensityMax = 0.5;
   if (spec.exponential && spec.bits != 4 && spec.bits != 3 && spec.bits != 2) {
     return absl::InvalidArgumentError(absl::StrCat("top-k: value bits is ", spec.bits,
                                                    " with exponential levels, allowed: 4, 3, 2"));
   }
-  if (!spec.exponential && spec.bits != 32 && spec.bits != 8 && spec.bits != 4 && spec.bits != 2) {
+  if (!spec.exponential && !is_value_width(spec.bits)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("top-k: value bits is ", spec.bits, ", allowed: 32, 8, 4, 2"));
+        absl::StrCat("top-k: value bits is ", spec.bits, ", allowed: 32, 8, 4, 2, 1"));
   }
   // Negated, so that a NaN is refused too.
   if (!(spec.density > 0 && spec.density <= kDensityMax)) {
@@ -96,9 +101,9 @@ absl::Status check_rand_k(const CodecSpec& spec) {
 absl::Status check_chunked_top_k(const CodecSpec& spec) {
   constexpr int64_t kChunkMin = 64;
   constexpr int64_t kChunkMax = 65536;
-  if (spec.bits != 32 && spec.bits != 8 && spec.bits != 4 && spec.bits != 2) {
+  if (!is_value_width(spec.bits)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("chunked top-k: value bits is ", spec.bits, ", allowed: 32, 8, 4, 2"));
+        absl::StrCat("chunked top-k: value bits is ", spec.bits, ", allowed: 32, 8, 4, 2, 1"));
   }
   if (spec.chunk < kChunkMin || spec.chunk > kChunkMax ||
       !std::has_single_bit(static_cast<uint64_t>(spec.chunk))) {

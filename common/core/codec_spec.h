@@ -19,7 +19,7 @@ enum class CodecKind : uint8_t {
 
 struct CodecSpec {
   CodecKind kind = CodecKind::kNone;
-  int bits = 32;           // quantize: 8, 4, 2, 1; values of (chunked) top-k: 32, 8, 4, 2;
+  int bits = 32;           // quantize: 8, 4, 2, 1; values of (chunked) top-k: these and 32;
                            // exponential, also of top-k: 4, 3, 2
   bool rows = false;       // quantize: one scale per row of the layout instead of per block
   int64_t block = 256;     // quantize without rows: elements per scale, a power of two in 16..65536

@@ -7,6 +7,7 @@
 
 #include "absl/time/time.h"
 #include "common/core/codec_spec.h"
+#include "common/core/round_schedule.h"
 #include "common/core/schedule.h"
 #include "common/core/shared_index_spec.h"
 
@@ -62,6 +63,14 @@ enum class FeedbackForm : uint8_t {
 // Connections per ordered pair of ranks: 1..kLanesMax.
 inline constexpr int kLanesMax = 16;
 
+// Fragments of kLocal, exchanged one after another (common/sync/streaming.h).
+struct FragmentSpec {
+  int count = 1;            // F >= 1; 1 with delay_steps 0: the whole model at once
+  int64_t delay_steps = 0;  // tau, 0..H / F: steps from sending to applying
+  double keep = 0;          // alpha, 0..1: what stays of a rank's own parameters there
+  bool used() const { return count > 1 || delay_steps > 0; }
+};
+
 struct ExchangeSpec {
   Method method = Method::kDense;
   CodecSpec codec;
@@ -80,7 +89,8 @@ struct ExchangeSpec {
   // until then (common/sync/exchange_planner.h).
   std::vector<CodecSpec> candidates;
   double error_budget = 0;      // with candidates: largest NMSE of the mean
-  int64_t inner_steps = 1;      // H >= 1
+  RoundSchedule rounds;         // of kLocal
+  FragmentSpec fragments;       // of kLocal; where used, rounds are every inner_steps
   double outer_rate = 0.7;      // eta
   double outer_momentum = 0.6;  // mu
   LazySpec lazy;                // of kLazy

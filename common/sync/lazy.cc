@@ -95,7 +95,7 @@ Lazy::Lazy(std::unique_ptr<MeanExchange> exchange, std::unique_ptr<compress::Cod
       mean_(value_.size()),
       change_(value_.size()),
       theta_(spec.lazy.inner_steps > 0 ? value_.size() : 0),
-      momentum_(theta_.size()) {}
+      outer_(spec.outer_rate, spec.outer_momentum, static_cast<int64_t>(theta_.size())) {}
 
 absl::Status Lazy::begin(ModelView view) {
   LACONIC_RETURN_IF_ERROR(check_view(view, exchange_->elements()));
@@ -134,7 +134,7 @@ absl::Status Lazy::end_step(ModelView view, bool last) {
     std::transform(theta_.begin(), theta_.end(), view.parameters.begin(), drift.begin(),
                    std::minus<>());
     LACONIC_RETURN_IF_ERROR(round(drift));
-    outer_step();
+    outer_.apply(theta_, mean_);
     std::copy(theta_.begin(), theta_.end(), view.parameters.begin());
     exchange_->take_digest(theta_);
     since_round_ = 0;
@@ -143,17 +143,6 @@ absl::Status Lazy::end_step(ModelView view, bool last) {
   }
   ++step_;
   return absl::OkStatus();
-}
-
-// m <- mu m + G;  theta <- theta - eta (G + mu m), as in method local.
-void Lazy::outer_step() {
-  for (size_t i = 0; i < theta_.size(); ++i) {
-    const double mean = mean_[i];
-    const double momentum = spec_.outer_momentum * momentum_[i] + mean;
-    momentum_[i] = static_cast<float>(momentum);
-    theta_[i] =
-        static_cast<float>(theta_[i] - spec_.outer_rate * (mean + spec_.outer_momentum * momentum));
-  }
 }
 
 absl::StatusOr<Lazy::Message> Lazy::make_message(std::span<const float> g) {
@@ -301,9 +290,10 @@ absl::Status Lazy::save_fields(core::StateWriter& writer) const {
   writer.floats(std::span(&error_of_last_, 1));
   const std::vector<float> squares(mean_squares_.begin(), mean_squares_.end());
   writer.floats(squares);
-  for (const auto* vector : {&value_, &held_, &mean_, &theta_, &momentum_}) {
+  for (const auto* vector : {&value_, &held_, &mean_, &theta_}) {
     writer.floats(*vector);
   }
+  writer.floats(outer_.velocity());
   compress::save_state(state_, writer);
   return absl::OkStatus();
 }
@@ -323,9 +313,10 @@ absl::Status Lazy::restore_fields(core::StateReader& reader) {
   std::vector<float> squares(known);
   LACONIC_RETURN_IF_ERROR(reader.floats(squares));
   mean_squares_.assign(squares.begin(), squares.end());
-  for (auto* vector : {&value_, &held_, &mean_, &theta_, &momentum_}) {
+  for (auto* vector : {&value_, &held_, &mean_, &theta_}) {
     LACONIC_RETURN_IF_ERROR(reader.floats(*vector));
   }
+  LACONIC_RETURN_IF_ERROR(reader.floats(outer_.velocity()));
   return compress::restore_state(reader, exchange_->elements(), state_);
 }
 

@@ -33,6 +33,7 @@
 #include "common/core/exchange_spec.h"
 #include "common/sync/lazy_rule.h"
 #include "common/sync/mean_exchange.h"
+#include "common/sync/outer_step.h"
 #include "common/sync/sync_method.h"
 
 namespace laconic::sync {
@@ -75,7 +76,6 @@ class Lazy final : public SyncMethod {
 
   bool carries() const { return spec_.lazy.silence == core::Silence::kCarry; }
   bool drift() const { return spec_.lazy.inner_steps > 0; }
-  void outer_step();
   // One round: G from the ranks' g.
   absl::Status round(std::span<const float> g);
   absl::StatusOr<Message> make_message(std::span<const float> g);
@@ -95,7 +95,7 @@ class Lazy final : public SyncMethod {
   std::vector<float> change_;       // [d]: v - h or e + v, then the sum of what was sent
   std::vector<float> owed_;         // [d] carried: e + v, else empty
   std::vector<float> theta_;        // [d] with drift, else empty
-  std::vector<float> momentum_;     // likewise
+  OuterStep outer_;                 // likewise
   std::deque<float> mean_squares_;  // |G|^2 of the last kLaqRounds rounds, oldest first
   float error_of_last_ = 0;
   int64_t age_ = 0;

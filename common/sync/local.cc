@@ -9,11 +9,9 @@ namespace laconic::sync {
 
 Local::Local(std::unique_ptr<MeanExchange> exchange, const core::ExchangeSpec& spec)
     : exchange_(std::move(exchange)),
-      inner_steps_(spec.inner_steps),
-      outer_rate_(spec.outer_rate),
-      outer_momentum_(spec.outer_momentum),
+      rounds_(spec.rounds),
+      outer_(spec.outer_rate, spec.outer_momentum, exchange_->elements()),
       theta_(static_cast<size_t>(exchange_->elements())),
-      momentum_(theta_.size()),
       drift_(theta_.size()) {}
 
 absl::Status Local::begin(ModelView view) {
@@ -29,7 +27,7 @@ absl::Status Local::reduce_gradients(ModelView view) {
 
 absl::Status Local::end_step(ModelView view, bool last) {
   LACONIC_RETURN_IF_ERROR(check_view(view, exchange_->elements()));
-  if (last || since_round_ + 1 >= inner_steps_) {
+  if (last || core::ends_round(rounds_, step_ + 1)) {
     LACONIC_RETURN_IF_ERROR(round(view.parameters));
     since_round_ = 0;
   } else {
@@ -45,20 +43,29 @@ absl::Status Local::round(std::span<float> parameters) {
     drift_[i] = theta_[i] - parameters[i];
   }
   LACONIC_RETURN_IF_ERROR(exchange_->mean(drift_, drift_));
-  outer_step();
+  outer_.apply(theta_, drift_);
   std::copy(theta_.begin(), theta_.end(), parameters.begin());
   exchange_->take_digest(theta_);
   return absl::OkStatus();
 }
 
-void Local::outer_step() {
-  for (size_t i = 0; i < theta_.size(); ++i) {
-    const double mean_drift = drift_[i];
-    const double momentum = outer_momentum_ * momentum_[i] + mean_drift;
-    momentum_[i] = static_cast<float>(momentum);
-    theta_[i] =
-        static_cast<float>(theta_[i] - outer_rate_ * (mean_drift + outer_momentum_ * momentum));
-  }
+absl::Status Local::save_fields(core::StateWriter& writer) const {
+  writer.text("local");
+  writer.integer(step_);
+  writer.integer(since_round_);
+  writer.floats(theta_);
+  writer.floats(outer_.velocity());
+  exchange_->save(writer);
+  return absl::OkStatus();
+}
+
+absl::Status Local::restore_fields(core::StateReader& reader) {
+  LACONIC_RETURN_IF_ERROR(reader.expect_text("method", "local"));
+  LACONIC_ASSIGN_OR_RETURN(step_, reader.integer("step", 0, kStepsMax));
+  LACONIC_ASSIGN_OR_RETURN(since_round_, reader.integer("steps since the round", 0, step_));
+  LACONIC_RETURN_IF_ERROR(reader.floats(theta_));
+  LACONIC_RETURN_IF_ERROR(reader.floats(outer_.velocity()));
+  return exchange_->restore(reader);
 }
 
 }  // namespace laconic::sync

@@ -1,7 +1,7 @@
 // Method `local`: H optimizer steps on each rank alone, then the mean drift and an outer step.
 //
 //   theta  parameters all ranks shared after the last round    theta_i  those of rank i now
-//   D = mean_i (theta - theta_i)        H  inner_steps
+//   D = mean_i (theta - theta_i)        H  steps since then (core/round_schedule.h)
 //   m <- mu m + D;  theta <- theta - eta (D + mu m);  theta_i <- theta
 //
 // eta = 1 and mu = 0 average the parameters.
@@ -13,6 +13,7 @@
 
 #include "common/core/exchange_spec.h"
 #include "common/sync/mean_exchange.h"
+#include "common/sync/outer_step.h"
 #include "common/sync/sync_method.h"
 
 namespace laconic::sync {
@@ -30,20 +31,19 @@ class Local final : public SyncMethod {
   uint64_t digest() const override { return exchange_->digest(); }
   SyncStats stats() const override { return exchange_->stats(); }
 
+ protected:
+  absl::Status save_fields(core::StateWriter& writer) const override;
+  absl::Status restore_fields(core::StateReader& reader) override;
+
  private:
   absl::Status round(std::span<float> parameters);
-  // theta <- theta - eta (D + mu m), with D in `drift_`.
-  void outer_step();
-
   const std::unique_ptr<MeanExchange> exchange_;
-  const int64_t inner_steps_;
-  const double outer_rate_;
-  const double outer_momentum_;
-  std::vector<float> theta_;     // [d]
-  std::vector<float> momentum_;  // m, [d]
-  std::vector<float> drift_;     // [d]
-  int64_t step_ = 0;             // Steps ended.
-  int64_t since_round_ = 0;      // Of these, since the last round.
+  const core::RoundSchedule rounds_;
+  OuterStep outer_;
+  std::vector<float> theta_;  // [d]
+  std::vector<float> drift_;  // [d]
+  int64_t step_ = 0;          // Steps ended.
+  int64_t since_round_ = 0;   // Of these, since the last round.
 };
 
 }  // namespace laconic::sync

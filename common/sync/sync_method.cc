@@ -11,14 +11,26 @@
 #include "common/sync/local.h"
 #include "common/sync/mean_exchange.h"
 #include "common/sync/power_sgd.h"
+#include "common/sync/streaming.h"
 
 namespace laconic::sync {
 namespace {
 
 absl::Status check_local(const core::ExchangeSpec& spec) {
-  if (spec.inner_steps < 1) {
+  const core::RoundSchedule& rounds = spec.rounds;
+  if (rounds.inner_steps < 1 && rounds.rounds == 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("inner_steps is ", spec.inner_steps, "; allowed: at least 1"));
+        absl::StrCat("inner_steps is ", rounds.inner_steps, "; allowed: at least 1"));
+  }
+  if (rounds.rounds < 0 || (rounds.rounds > 0 && rounds.rounds > rounds.steps) ||
+      !(rounds.growth > 0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rounds is ", rounds.rounds, " of ", rounds.steps, " steps with growth ",
+                     rounds.growth, "; allowed: 0..steps, growth above 0"));
+  }
+  if (rounds.rounds > 0 && spec.fragments.used()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rounds is ", rounds.rounds, " with fragments; allowed: inner_steps"));
   }
   if (!(spec.outer_rate > 0 && spec.outer_rate <= 10)) {
     return absl::InvalidArgumentError(
@@ -83,6 +95,12 @@ absl::Status SyncMethod::restore_fields(core::StateReader& /*reader*/) {
 absl::StatusOr<std::unique_ptr<SyncMethod>> make_sync_method(
     const core::ExchangeSpec& spec, const core::Layout& layout,
     collective::Communicator& communicator) {
+  if (spec.method == core::Method::kLocal) {
+    LACONIC_RETURN_IF_ERROR(check_local(spec));
+    if (spec.fragments.used()) {
+      return Streaming::make(spec, layout, communicator);
+    }
+  }
   LACONIC_ASSIGN_OR_RETURN(
       std::unique_ptr<MeanExchange> exchange,
       MeanExchange::make(makes_own_messages(spec.method) ? without_codec(spec) : spec, layout,
@@ -91,7 +109,6 @@ absl::StatusOr<std::unique_ptr<SyncMethod>> make_sync_method(
     case core::Method::kDense:
       return std::make_unique<Dense>(std::move(exchange));
     case core::Method::kLocal:
-      LACONIC_RETURN_IF_ERROR(check_local(spec));
       return std::make_unique<Local>(std::move(exchange), spec);
     case core::Method::kLazy:
       return Lazy::make(std::move(exchange), spec, layout);

@@ -70,6 +70,14 @@ class SyncMethod {
   // True when all ranks hold the same parameters now: the moment to evaluate or save.
   virtual bool parameters_are_shared() const = 0;
 
+  // The parameters [d] that all ranks hold equal while those they train on differ, to evaluate the
+  // model at; empty where a method keeps none. What is written to them must be undone.
+  virtual std::span<float> shared_parameters() { return {}; }
+
+  // Waits until no exchange is under way: then the caller may use the communicator, until the next
+  // step. Errors: those of that exchange, again at the next step.
+  virtual absl::Status settle() { return absl::OkStatus(); }
+
   // XXH3-64 of the shared parameters after the last round.
   virtual uint64_t digest() const = 0;
   virtual SyncStats stats() const = 0;

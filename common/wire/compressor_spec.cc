@@ -44,8 +44,8 @@ void check_density(Checker& checker, const std::string& path, bool set, double d
 }
 
 void check_value_bits(Checker& checker, const std::string& path, int32_t bits) {
-  if (!is_one_of(bits, {32, 8, 4, 2})) {
-    checker.add(path + ".value_bits", absl::StrCat("is ", bits, "; allowed: 32, 8, 4 or 2"));
+  if (!is_one_of(bits, {32, 8, 4, 2, 1})) {
+    checker.add(path + ".value_bits", absl::StrCat("is ", bits, "; allowed: 32, 8, 4, 2 or 1"));
   }
 }
 

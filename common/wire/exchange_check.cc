@@ -14,7 +14,46 @@ namespace {
 
 constexpr int64_t kRoundDeadlineMaxSeconds = 86'400;
 
-void check_method(Checker& checker, const v1::Exchange& exchange) {
+void check_rounds(Checker& checker, const v1::Local& local, int64_t steps) {
+  const std::string path = "spec.exchange.local";
+  if (local.has_inner_steps() && local.has_rounds()) {
+    checker.add(path + ".rounds", "is set beside inner_steps; allowed: one of the two");
+  } else if (!local.has_rounds()) {
+    checker.required_integer(path + ".inner_steps", local.has_inner_steps(), local.inner_steps(), 1,
+                             1'000'000);
+  } else if (local.rounds() < 1 || local.rounds() > 1'000'000) {
+    checker.integer(path + ".rounds", local.rounds(), 1, 1'000'000);
+  } else if (steps >= 1 && local.rounds() > steps) {
+    checker.add(path + ".rounds", absl::StrCat("is ", local.rounds(), " with ", steps,
+                                               " steps; allowed: at most spec.train.steps"));
+  }
+  if (!local.has_round_growth()) {
+    return;
+  }
+  checker.number(path + ".round_growth", local.round_growth(), {.low = 0.25, .high = 4});
+  if (!local.has_rounds()) {
+    checker.add(path + ".round_growth", "is set without rounds; allowed: only with rounds");
+  }
+}
+
+void check_fragments(Checker& checker, const v1::Local& local) {
+  const std::string path = "spec.exchange.local";
+  if (local.has_fragments()) {
+    checker.integer(path + ".fragments", local.fragments(), 1, 1024);
+  }
+  if (local.has_keep()) {
+    checker.number(path + ".keep", local.keep(), {.low = 0, .high = 1});
+  }
+  const int64_t fragments = local.has_fragments() ? local.fragments() : 1;
+  if (local.has_rounds() && (fragments > 1 || local.delay_steps() > 0)) {
+    checker.add(path + (fragments > 1 ? ".fragments" : ".delay_steps"),
+                "is set with rounds; allowed: with inner_steps");
+  } else if (local.has_delay_steps() && fragments >= 1 && local.inner_steps() >= 1) {
+    checker.integer(path + ".delay_steps", local.delay_steps(), 0, local.inner_steps() / fragments);
+  }
+}
+
+void check_method(Checker& checker, const v1::Exchange& exchange, int64_t steps) {
   const std::string path = "spec.exchange";
   if (exchange.method_case() == v1::Exchange::METHOD_NOT_SET) {
     checker.missing(path, "one of dense, local, convex, lazy, power_sgd, demo, ef21");
@@ -24,8 +63,8 @@ void check_method(Checker& checker, const v1::Exchange& exchange) {
     return;
   }
   const v1::Local& local = exchange.local();
-  checker.required_integer(path + ".local.inner_steps", local.has_inner_steps(),
-                           local.inner_steps(), 1, 1'000'000);
+  check_rounds(checker, local, steps);
+  check_fragments(checker, local);
   if (local.has_outer_rate()) {
     checker.number(path + ".local.outer_rate", local.outer_rate(),
                    {.low = 0, .high = 10, .above = true});
@@ -101,7 +140,7 @@ void check_schedule(Checker& checker, const v1::Exchange& exchange) {
 void check_exchange(Checker& checker, const v1::TrainJobSpec& spec) {
   const v1::Exchange& exchange = spec.exchange();
   const int32_t workers = spec.workers().has_count() ? spec.workers().count() : 1;
-  check_method(checker, exchange);
+  check_method(checker, exchange, spec.train().steps());
   if (exchange.has_compressor()) {
     check_compressor(checker, exchange.compressor());
   }

@@ -11,6 +11,7 @@
 #include "common/wire/job_checker.h"
 #include "common/wire/job_defaults.h"
 #include "common/wire/job_spec.h"
+#include "common/wire/preset.h"
 
 namespace laconic::wire {
 namespace {
@@ -358,12 +359,17 @@ void check_limits(Checker& checker, const v1::Limits& limits) {
 
 }  // namespace
 
-std::vector<Violation> check_job(const v1::TrainJob& job) {
+std::vector<Violation> check_job(const v1::TrainJob& asked) {
+  const v1::TrainJob job = with_preset(asked);
   Checker checker;
   check_word(checker, "api_version", job.api_version(), "laconic.v1");
   check_word(checker, "kind", job.kind(), "TrainJob");
   check_metadata(checker, job.metadata());
   const v1::TrainJobSpec& spec = job.spec();
+  if (!v1::Preset_IsValid(spec.preset())) {
+    checker.add("spec.preset", absl::StrCat("is ", static_cast<int>(spec.preset()),
+                                            "; allowed: ", preset_names()));
+  }
   check_workers(checker, spec.workers());
   check_model(checker, spec.model());
   check_source(checker, spec.data());

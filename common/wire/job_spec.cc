@@ -7,6 +7,7 @@
 #include "common/wire/convex_check.h"
 #include "common/wire/job_defaults.h"
 #include "common/wire/method_spec.h"
+#include "common/wire/preset.h"
 #include "common/wire/time.h"
 
 namespace laconic::wire {
@@ -109,6 +110,12 @@ v1::Exchange with_exchange_defaults(v1::Exchange exchange) {
     v1::Local& local = *exchange.mutable_local();
     local.set_outer_rate(local.has_outer_rate() ? local.outer_rate() : 0.7);
     local.set_outer_momentum(local.has_outer_momentum() ? local.outer_momentum() : 0.6);
+    if (local.has_rounds() && !local.has_round_growth()) {
+      local.set_round_growth(1);
+    }
+    local.set_fragments(local.has_fragments() ? local.fragments() : 1);
+    local.set_delay_steps(local.has_delay_steps() ? local.delay_steps() : 0);
+    local.set_keep(local.has_keep() ? local.keep() : local.delay_steps() > 0 ? 0.5 : 0);
   }
   fill_method(exchange);
   if (exchange.has_convex()) {
@@ -126,6 +133,7 @@ v1::Exchange with_exchange_defaults(v1::Exchange exchange) {
 }
 
 v1::TrainJob with_defaults(v1::TrainJob job) {
+  job = with_preset(std::move(job));
   v1::TrainJobSpec& spec = *job.mutable_spec();
   v1::Workers& workers = *spec.mutable_workers();
   workers.set_count(workers.has_count() ? workers.count() : 1);
@@ -140,7 +148,8 @@ v1::TrainJob with_defaults(v1::TrainJob job) {
   return job;
 }
 
-core::ExchangeSpec exchange_spec(const v1::TrainJob& job) {
+core::ExchangeSpec exchange_spec(const v1::TrainJob& asked) {
+  const v1::TrainJob job = with_preset(asked);
   const v1::Exchange exchange = with_exchange_defaults(job.spec().exchange());
   core::ExchangeSpec spec;
   spec.codec = codec_spec(exchange.compressor());
@@ -158,7 +167,13 @@ core::ExchangeSpec exchange_spec(const v1::TrainJob& job) {
   spec.lanes = exchange.lanes();
   if (exchange.has_local()) {
     spec.method = core::Method::kLocal;
-    spec.inner_steps = exchange.local().inner_steps();
+    spec.rounds = {.steps = job.spec().train().steps(),
+                   .inner_steps = exchange.local().inner_steps(),
+                   .rounds = exchange.local().rounds(),
+                   .growth = exchange.local().has_rounds() ? exchange.local().round_growth() : 1};
+    spec.fragments = {.count = exchange.local().fragments(),
+                      .delay_steps = exchange.local().delay_steps(),
+                      .keep = exchange.local().keep()};
     spec.outer_rate = exchange.local().outer_rate();
     spec.outer_momentum = exchange.local().outer_momentum();
   }

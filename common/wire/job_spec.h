@@ -65,7 +65,7 @@ struct RoundPrediction {
   int64_t between_sites_bytes = 0;  // hierarchical: what the rank sends that sends most there
   int64_t up_bytes = 0;     // exchange.convex: one worker to rank 0 in an iteration, with headers
   int64_t down_bytes = 0;   // exchange.convex: rank 0 to one worker
-  int64_t dense_bytes = 0;  // 2 (P-1)/P 4 d H, H = min(inner_steps, steps)
+  int64_t dense_bytes = 0;  // 2 (P-1)/P 4 d H, H the longest round
   int64_t rounds = 0;       // of the whole job
   double times_less = 0;    // dense / sent over all steps, the last round may be short; 0 for P = 1
 };

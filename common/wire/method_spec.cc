@@ -240,7 +240,7 @@ void set_method(const v1::Exchange& exchange, core::ExchangeSpec& spec) {
                  .momentum = lazy.momentum(),
                  .inner_steps = lazy.inner_steps()};
     if (lazy.has_inner_steps()) {
-      spec.inner_steps = lazy.inner_steps();
+      spec.rounds.inner_steps = lazy.inner_steps();
       spec.outer_rate = lazy.outer_rate();
       spec.outer_momentum = lazy.outer_momentum();
     }

@@ -99,14 +99,15 @@ RoundPrediction predict_round(const v1::TrainJob& job, const core::Layout& layou
   const int64_t peers = world_size - 1;
   const int64_t elements = layout.elements();
   const int64_t steps = std::max<int64_t>(1, job.spec().train().steps());
-  const int64_t inner_steps = std::clamp<int64_t>(exchange.inner_steps, 1, steps);
+  core::RoundSchedule rounds = exchange.rounds;
+  rounds.steps = steps;
 
   RoundPrediction prediction;
   prediction.payload_bytes = core::payload_bytes_expected(exchange.codec, layout);
   prediction.varies = core::payload_size_varies(exchange.codec, layout);
-  prediction.rounds = (steps + inner_steps - 1) / inner_steps;
+  prediction.rounds = core::round_count(rounds);
   // Ring all-reduce: each rank sends P-1 of P shards twice. Multiplied first: exact up to rounding.
-  prediction.dense_bytes = 2 * peers * 4 * elements * inner_steps / world_size;
+  prediction.dense_bytes = 2 * peers * 4 * elements * core::longest_round(rounds) / world_size;
   if (job.spec().exchange().has_convex()) {
     predict_convex(with_exchange_defaults(job.spec().exchange()).convex(), exchange, layout,
                    prediction);

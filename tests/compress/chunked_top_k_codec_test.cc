@@ -114,7 +114,7 @@ TEST(ChunkedTopKCodecTest, RefusesPositionsThatAreNotAscendingOrTooMany) {
 
 TEST(ChunkedTopKCodecTest, SpecsOutsideTheirRangesAreRefused) {
   for (const core::CodecSpec& spec :
-       {chunked(3, 2, 64), chunked(1, 2, 64), chunked(2, 0, 64), chunked(2, 17, 64),
+       {chunked(3, 2, 64), chunked(0, 2, 64), chunked(2, 0, 64), chunked(2, 17, 64),
         chunked(2, 1, 32), chunked(2, 1, 100), chunked(2, 1, 131072), chunked(2, 1, -64)}) {
     EXPECT_THAT(make_codec(spec, flat(10)),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("allowed")));

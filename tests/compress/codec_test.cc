@@ -258,7 +258,8 @@ INSTANTIATE_TEST_SUITE_P(Table, NmseTest,
                                            NmseCase{quantize_blocks(2, 65536), 0.1175},
                                            NmseCase{quantize_blocks(1, 256), 0.36},
                                            NmseCase{top_k(8, 0.01), 0.916},
-                                           NmseCase{top_k(2, 0.01), 0.9163}),
+                                           NmseCase{top_k(2, 0.01), 0.9163},
+                                           NmseCase{top_k(1, 0.0625), 0.683}),
                          [](const auto& row) { return absl::StrCat("Row", row.index); });
 
 TEST(MakeCodecTest, RefusesAnEmptyLayout) {
@@ -284,7 +285,7 @@ TEST(MakeCodecTest, RefusesBitsBlocksAndDensitiesOutsideTheirRange) {
   for (const core::CodecSpec& spec :
        {quantize_blocks(3, 256), quantize_blocks(0, 256), quantize_blocks(32, 256),
         quantize_rows(16), quantize_blocks(8, 0), quantize_blocks(8, -16), quantize_blocks(8, 8),
-        quantize_blocks(8, 48), quantize_blocks(8, 131072), top_k(1, 0.1), top_k(16, 0.1),
+        quantize_blocks(8, 48), quantize_blocks(8, 131072), top_k(3, 0.1), top_k(16, 0.1),
         top_k(4, 0), top_k(4, -0.1), top_k(4, 0.51), top_k(4, 1.5), top_k(4, nan)}) {
     EXPECT_THAT(make_codec(spec, flat(100)),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("allowed")))

@@ -124,7 +124,7 @@ TEST(EntropyTopKCodecTest, DecodesAsTopKDoesAndIsSmallerWhereThereIsSomethingToG
   for (const Distribution distribution : {Distribution::kGauss, Distribution::kLaplace}) {
     const Floats in = draw(distribution, 5, kElements);
     for (const core::CodecSpec& spec :
-         {top_k(32, 0.01), top_k(8, 0.01), top_k(4, 0.01), top_k(2, 0.01),
+         {top_k(32, 0.01), top_k(8, 0.01), top_k(4, 0.01), top_k(2, 0.01), top_k(1, 0.01),
           exponential_top_k(4, 0.01), exponential_top_k(3, 0.01)}) {
       SCOPED_TRACE(describe(spec));
       const auto plain = codec_of(spec, false, kElements);
@@ -146,7 +146,7 @@ TEST(EntropyTopKCodecTest, DecodesAsTopKDoesAndIsSmallerWhereThereIsSomethingToG
 
 TEST(EntropyTopKCodecTest, IsOneByteLargerWhereThereIsNothingToGain) {
   // One of 40 elements: five bits of gap are more than Elias-Fano's, and nothing pays for a table.
-  for (const int bits : {32, 8, 4, 2}) {
+  for (const int bits : {32, 8, 4, 2, 1}) {
     const auto plain = codec_of(top_k(bits, 0.5), false, 16);
     const auto entropy = codec_of(top_k(bits, 0.5), true, 16);
     Floats in(16);

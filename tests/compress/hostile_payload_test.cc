@@ -22,7 +22,7 @@ std::vector<core::CodecSpec> small_specs() {
     specs.push_back(quantize_rows(bits));
     specs.push_back(quantize_blocks(bits, 16));
   }
-  for (const int bits : {32, 8, 4, 2}) {
+  for (const int bits : {32, 8, 4, 2, 1}) {
     specs.push_back(top_k(bits, 0.1));
     specs.push_back(top_k(bits, 0.5));
   }

@@ -63,7 +63,7 @@ inline std::vector<core::CodecSpec> every_spec() {
       specs.push_back(quantize_blocks(bits, block));
     }
   }
-  for (const int bits : {32, 8, 4, 2}) {
+  for (const int bits : {32, 8, 4, 2, 1}) {
     for (const double density : {0.001, 0.01, 1.0 / 64, 0.1, 0.5}) {
       specs.push_back(top_k(bits, density));
     }

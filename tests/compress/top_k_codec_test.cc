@@ -81,7 +81,7 @@ TEST(TopKCodecTest, KeptValuesKeepTheirSignsAtEveryWidth) {
 }
 
 TEST(TopKCodecTest, FewerNonzerosThanKeptStillRoundTrip) {
-  for (const int bits : {32, 8, 4, 2}) {
+  for (const int bits : {32, 8, 4, 2}) {  // one bit cannot say zero
     const TopKCodec codec(top_k(bits, 0.5), flat(300));
     Floats in(300);
     in[123] = -3;
@@ -215,7 +215,7 @@ TEST(TopKReuseTest, JumpsOfTheScaleStayBelowTheCapAndAreForgottenInOneRound) {
 }
 
 TEST(TopKReuseTest, NothingKeptIsAPayloadAndDecodesToZeros) {
-  for (const int bits : {32, 8, 4, 2}) {
+  for (const int bits : {32, 8, 4, 2, 1}) {
     const TopKCodec codec(top_k(bits, 0.01), flat(kLong));
     Sender sender(codec);
     sender.send(gauss(1, kLong));
@@ -263,7 +263,7 @@ TEST(TopKReuseTest, RefusesSumsOfDifferentLengthsAndTooLittleRoom) {
 }
 
 TEST(TopKDecodeAddTest, AddsTheDecodedValuesAndLeavesTheRestAlone) {
-  for (const int bits : {32, 8, 4, 2}) {
+  for (const int bits : {32, 8, 4, 2, 1}) {
     const TopKCodec codec(top_k(bits, 0.03), flat(kLong));
     ASSERT_OK_AND_ASSIGN(const Bytes payload, codec.encode(gauss(1, kLong)));
     Floats decoded(static_cast<size_t>(kLong));

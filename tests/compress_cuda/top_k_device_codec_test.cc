@@ -103,7 +103,7 @@ LACONIC_ON_EACH_MACHINE(TopKDeviceCodecTest);
 
 TEST_P(TopKDeviceCodecTest, MakesTheBytesOfTheScalarCode) {
   for (const int64_t elements : {1, 7, 257, 4095, 4096, 4097, 9001}) {
-    for (const int bits : {32, 8, 4, 2}) {
+    for (const int bits : {32, 8, 4, 2, 1}) {
       for (const double density : {0.001, 1.0 / 64, 0.5}) {
         SCOPED_TRACE(describe(top_k(bits, density)) + ", " + std::to_string(elements));
         make(bits, density, elements);
@@ -287,7 +287,7 @@ TEST_P(TopKDeviceCodecTest, FirstElementThatIsNotFiniteIsNamed) {
 // Any bytes: refused if and only if the scalar decoder refuses them, else equal.
 TEST_P(TopKDeviceCodecTest, HostilePayloadsAreRefusedAsTheScalarCodeRefusesThem) {
   core::Random random(4);
-  for (const int bits : {32, 8, 4, 2}) {
+  for (const int bits : {32, 8, 4, 2, 1}) {
     for (const double density : {0.02, 0.4}) {  // 0.4: a bitmap
       constexpr int64_t kElements = 3001;
       make(bits, density, kElements);

@@ -27,7 +27,7 @@ void add_entropy_stages(std::vector<core::CodecSpec>& specs) {
       {.kind = CodecKind::kNatural},
       {.kind = CodecKind::kChunkedTopK, .bits = 4, .chunk = 64, .per_chunk = 16},
       {.kind = CodecKind::kTopK, .bits = 3, .density = 0.5, .exponential = true}};
-  for (const int bits : {32, 8, 4, 2}) {
+  for (const int bits : {32, 8, 4, 2, 1}) {
     inner.push_back(compress::top_k(bits, bits == 4 ? 0.5 : 0.1));
   }
   for (core::CodecSpec& spec : inner) {
@@ -44,7 +44,7 @@ std::vector<core::CodecSpec> all_specs() {
     specs.push_back({.kind = CodecKind::kRandK, .density = 0.1, .scaled = scaled});
     specs.push_back({.kind = CodecKind::kPermK, .scaled = scaled, .rank = 1, .world_size = 3});
   }
-  for (const int bits : {32, 8, 4, 2}) {
+  for (const int bits : {32, 8, 4, 2, 1}) {
     specs.push_back(
         {.kind = CodecKind::kChunkedTopK, .bits = bits, .chunk = 4096, .per_chunk = 64});
     specs.push_back({.kind = CodecKind::kChunkedTopK, .bits = bits, .chunk = 64, .per_chunk = 3});

@@ -15,7 +15,7 @@ using ::testing::HasSubstr;
 constexpr float kRate = 0.1F;
 
 int64_t steps_per_round(const MethodCase& method) {
-  return std::max<int64_t>(1, method.spec.lazy.inner_steps);
+  return std::max(method.spec.rounds.inner_steps, method.spec.lazy.inner_steps);
 }
 
 class AllMethodsTest : public ::testing::TestWithParam<MethodCase> {};

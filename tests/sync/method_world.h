@@ -218,6 +218,12 @@ inline std::vector<MethodCase> method_cases() {
       {"LazyCarryDrift",
        lazy(kTopK, {.silence = core::Silence::kCarry, .threshold = 1.5, .inner_steps = 2})},
       {"LazyLaq", lazy(kInt4, {.rule = core::LazyRule::kLaq, .threshold = 0.8, .age_max = 5})}};
+  core::ExchangeSpec local = fed(kSign, core::Schedule::kAllGather);
+  local.method = core::Method::kLocal;
+  local.rounds.inner_steps = 2;
+  cases.push_back({"LocalSign", local});
+  local.fragments = {.count = 2, .delay_steps = 0, .keep = 0.5};
+  cases.push_back({"StreamingSign", local});
   core::ExchangeSpec momentum = ef21(kTopK);
   momentum.method = core::Method::kEf21;
   momentum.ef21_momentum = 0.5;

@@ -117,7 +117,7 @@ std::vector<core::CodecSpec> all_codecs() {
     codecs.push_back({.kind = core::CodecKind::kQuantize, .bits = bits, .block = 64});
     codecs.push_back({.kind = core::CodecKind::kQuantize, .bits = bits, .rows = true});
   }
-  for (const int bits : {32, 8, 4, 2}) {
+  for (const int bits : {32, 8, 4, 2, 1}) {
     codecs.push_back({.kind = core::CodecKind::kTopK, .bits = bits, .density = 0.1});
   }
   return codecs;
@@ -129,7 +129,7 @@ core::ExchangeSpec exchange(core::Method method, const core::CodecSpec& codec) {
   spec.codec = codec;
   spec.error_feedback = codec.lossy();
   spec.residual_decay = 0.9;
-  spec.inner_steps = 2;
+  spec.rounds.inner_steps = 2;
   return spec;
 }
 
@@ -247,7 +247,7 @@ TEST_F(SyncMethodTest, DenseStepsAlongTheMeanGradient) {
 // Local SGD is local with H = 1, eta = 1, mu = 0.
 TEST_F(SyncMethodTest, LocalWithoutOuterOptimizerAveragesTheParameters) {
   core::ExchangeSpec spec = exchange(core::Method::kLocal, {});
-  spec.inner_steps = 1;
+  spec.rounds.inner_steps = 1;
   spec.outer_rate = 1;
   spec.outer_momentum = 0;
   const auto all = members(transports_, spec);
@@ -275,7 +275,7 @@ TEST_F(SyncMethodTest, LocalWithoutOuterOptimizerAveragesTheParameters) {
 // arXiv 2311.08105, algorithm 1 with Nesterov: two rounds by hand.
 TEST_F(SyncMethodTest, LocalTakesTheOuterNesterovStep) {
   core::ExchangeSpec spec = exchange(core::Method::kLocal, {});
-  spec.inner_steps = 1;
+  spec.rounds.inner_steps = 1;
   spec.outer_rate = 0.5;
   spec.outer_momentum = 0.5;
   const auto all = members(transports_, spec);
@@ -295,7 +295,7 @@ TEST_F(SyncMethodTest, LocalTakesTheOuterNesterovStep) {
 
 TEST_F(SyncMethodTest, LocalExchangesEveryInnerStepsAndAtTheEnd) {
   core::ExchangeSpec spec = exchange(core::Method::kLocal, {});
-  spec.inner_steps = 3;
+  spec.rounds.inner_steps = 3;
   const auto all = members(transports_, spec);
   on_all_ranks(2, [&](int rank) {
     Member& member = *all[static_cast<size_t>(rank)];
@@ -332,7 +332,7 @@ TEST_F(SyncMethodTest, StatsSayWhatTheRoundLost) {
 TEST_F(SyncMethodTest, FailedRoundIsRolledBackAndCanBeTriedAgain) {
   const core::CodecSpec codec = {.kind = core::CodecKind::kQuantize, .bits = 1, .block = 64};
   core::ExchangeSpec spec = exchange(core::Method::kLocal, codec);
-  spec.inner_steps = 1;
+  spec.rounds.inner_steps = 1;
   const auto all = members(transports_, spec);
   on_all_ranks(2, [&](int rank) {
     Member& member = *all[static_cast<size_t>(rank)];
@@ -432,7 +432,7 @@ TEST(SyncAloneTest, InfinityInTheParametersNamesTheStep) {
   const auto transport = network.endpoint(0);
   for (const core::Method method : {core::Method::kDense, core::Method::kLocal}) {
     core::ExchangeSpec spec = exchange(method, {});
-    spec.inner_steps = 1;
+    spec.rounds.inner_steps = 1;
     Member member(*transport, spec);
     ASSERT_OK(member.method->begin(member.toy.view()));
     ASSERT_OK(member.method->reduce_gradients(member.toy.view()));
@@ -466,7 +466,7 @@ TEST(SyncAloneTest, SpecOutsideItsRangesIsRefused) {
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(field)));
   };
   core::ExchangeSpec bad = good;
-  bad.inner_steps = 0;
+  bad.rounds.inner_steps = 0;
   expect_refused(bad, "inner_steps is 0");
   bad = good;
   bad.outer_rate = 0;

@@ -97,7 +97,7 @@ TEST(ChunkedTopKSpecTest, RefusesWrongChunksCountsAndBits) {
             "chunked_top_k.chunk is 100; allowed: a power of two in 64..65536\n");
   EXPECT_EQ(complaints("chunked_top_k {chunk: 64 value_bits: 3}"),
             "chunked_top_k.kept is 64; allowed: 1..16\n"
-            "chunked_top_k.value_bits is 3; allowed: 32, 8, 4 or 2\n");
+            "chunked_top_k.value_bits is 3; allowed: 32, 8, 4, 2 or 1\n");
 }
 
 TEST(RandomRoundingSpecTest, NeedsNoErrorFeedbackAndMayHaveIt) {
@@ -145,7 +145,7 @@ TEST(ExponentialSpecTest, IsAValueCodeOfTopK) {
   EXPECT_EQ(complaints("top_k {density: 0.1 value_bits: 8 exponential: true}"),
             "top_k.value_bits is 8 with exponential; allowed: 4, 3 or 2\n");
   EXPECT_EQ(complaints("top_k {density: 0.1 value_bits: 3}"),
-            "top_k.value_bits is 3; allowed: 32, 8, 4 or 2\n");
+            "top_k.value_bits is 3; allowed: 32, 8, 4, 2 or 1\n");
 }
 
 TEST(LowRankSpecTest, SendsTwoThinMatricesForOne) {

@@ -311,7 +311,7 @@ TEST(ExchangeSpecTest, TurnsErrorFeedbackOnForLossyCodecsOnly) {
   v1::TrainJob job = valid_job();
   const core::ExchangeSpec lossy = exchange_spec(job);
   EXPECT_EQ(lossy.method, core::Method::kLocal);
-  EXPECT_EQ(lossy.inner_steps, 32);
+  EXPECT_EQ(lossy.rounds.inner_steps, 32);
   EXPECT_EQ(lossy.codec,
             (core::CodecSpec{
                 .kind = core::CodecKind::kQuantize, .bits = 1, .rows = true, .world_size = 4}));
@@ -322,7 +322,7 @@ TEST(ExchangeSpecTest, TurnsErrorFeedbackOnForLossyCodecsOnly) {
   job.mutable_spec()->mutable_exchange()->clear_compressor();
   const core::ExchangeSpec dense = exchange_spec(job);
   EXPECT_EQ(dense.codec.kind, core::CodecKind::kNone);
-  EXPECT_EQ(dense.inner_steps, 1);
+  EXPECT_EQ(dense.rounds.inner_steps, 1);
   EXPECT_FALSE(dense.error_feedback);
 }
 

@@ -47,11 +47,31 @@ absl::Status finish_exchange(const TrainingParts& parts, const LoopOptions& opti
   return exchange_failure(status, options.schedule.steps, parts.transport.lost_rank());
 }
 
+// While it lives the model holds the parameters that all ranks share, not those it trains on.
+class SharedParameters {
+ public:
+  explicit SharedParameters(const TrainingParts& parts)
+      : own_(parts.flat.view().parameters), shared_(parts.sync.shared_parameters()) {
+    swap();
+  }
+  ~SharedParameters() { swap(); }
+  SharedParameters(const SharedParameters&) = delete;
+  SharedParameters& operator=(const SharedParameters&) = delete;
+
+ private:
+  void swap() { std::swap_ranges(shared_.begin(), shared_.end(), own_.begin()); }
+
+  const std::span<float> own_;
+  const std::span<float> shared_;  // may be empty: the model trains on them
+};
+
 // Rank 0's evaluation after `step`. On the way the others may wait for it already: as often as four
 // times within round_deadline they hear that it comes.
 absl::StatusOr<Evaluation> evaluate_on_rank_0(const TrainingParts& parts,
                                               const LoopOptions& options, int64_t step) {
   const bool last = step == options.schedule.steps;
+  LACONIC_RETURN_IF_ERROR(exchanged(parts, step, parts.sync.settle()));
+  const SharedParameters shared(parts);
   const absl::Duration interval = options.round_deadline / 4;
   absl::Time next_word = absl::Now() + interval;
   const auto before_batch = [&]() -> absl::Status {
@@ -129,7 +149,8 @@ absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions
 
     evaluation_is_due = evaluation_is_due || last || step % options.eval_every_steps == 0;
     RunMeter::Step done{.step = step, .loss = loss, .evaluated = false, .evaluation = {}};
-    if (evaluation_is_due && (last || parts.sync.parameters_are_shared())) {
+    if (evaluation_is_due &&
+        (last || parts.sync.parameters_are_shared() || !parts.sync.shared_parameters().empty())) {
       evaluation_is_due = false;
       done.evaluated = true;
       if (evaluates) {
