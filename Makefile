@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help deps deps-demo configure build demo test bench bench-train bench-convex clean
+.PHONY: help deps deps-demo configure build demo test bench bench-train bench-convex arena clean
 
 JOBS ?= $(shell nproc)
 BUILD := build/release
@@ -17,6 +17,7 @@ help:
 	  'make deps    only install what is missing (deploy/packages.txt says what and why)' \
 	  'make build   only build the programs, into $(BUILD)/bin/' \
 	  'make bench   codecs, all-reduces and training, minutes; numbers into bench/results/' \
+	  'make arena  one work by many methods (WORK=byte_gpt SEEDS=1,2,3); hours, goes on where it was' \
 	  'make clean   remove build/ and runs/' \
 	  '' \
 	  'JOBS=N sets how many compilers and tests run at once (now $(JOBS)).'
@@ -63,6 +64,12 @@ bench-train: build
 	bench/train_compare.py --bin $(BUILD)/bin --out bench/results/train_compare.json \
 	  --baseline examples/fashion_mnist_dense.yaml \
 	  --vary spec.train.optimizer.adamw.learning_rate=1e-3,3e-3,5e-3 examples/fashion_mnist.yaml
+
+WORK ?= byte_gpt
+SEEDS ?= 1,2,3
+arena: build
+	@deploy/install_packages.sh run arena
+	bench/train/arena.py --bin $(BUILD)/bin --work $(WORK) --seeds $(SEEDS) --out bench/results/arena_$(WORK).json
 
 bench-convex: deps
 	@$(MAKE) --no-print-directory configure

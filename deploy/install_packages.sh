@@ -9,7 +9,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 packages_file=${LACONIC_PACKAGES:-$here/packages.txt}
 os_release=${LACONIC_OS_RELEASE:-/etc/os-release}
-known_groups=" build torch run test lint server trainer "
+known_groups=" build torch run test lint arena server trainer "
 
 # Prints "package|probe|reason" of every package in one of the groups "$@".
 read_groups() {

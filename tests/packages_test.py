@@ -78,7 +78,8 @@ class PackagesTest(unittest.TestCase):
                 self.assertEqual(len(columns), 4, line)
                 groups, package, probe, reason = columns
                 self.assertLessEqual(set(groups.split(",")),
-                                     {"build", "torch", "run", "test", "lint", "server", "trainer"}, line)
+                                     {"build", "torch", "run", "test", "lint", "arena", "server",
+                                      "trainer"}, line)
                 self.assertRegex(package, r"^[a-z0-9][a-z0-9+.-]+$")
                 self.assertRegex(probe, r"^(cmd|file):\S+$")
                 self.assertTrue(reason, line)

@@ -1,0 +1,65 @@
+"""The methods of the arena: what each adds to a work's job file, and the grid of its learning rate.
+
+A grid is tried with the first seed only; the value with the best end is then run with every seed.
+Grids were stated before anything was measured and are the same for all that share an optimizer.
+"""
+
+import dataclasses
+
+ADAMW = ("spec.train.optimizer.adamw={beta2: 0.98, weight_decay: 0.1}",)
+MUON = ("spec.train.optimizer.muon={weight_decay: 0.05,"
+        " adamw: {learning_rate: 3e-3, beta2: 0.98, weight_decay: 0.1}}",)
+ADAMW_RATE = "spec.train.optimizer.adamw.learning_rate"
+MUON_RATE = "spec.train.optimizer.muon.learning_rate"
+ADAMW_GRID = (3e-3, 6e-3, 1.2e-2)
+MUON_GRID = (0.01, 0.02, 0.04)
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """settings: for `laconic run --set`. source: where the recipe is from."""
+    settings: tuple[str, ...]
+    rate: str              # path of the learning rate in the job file
+    grid: tuple[float, ...]
+    source: str
+    baseline: bool = False
+
+
+def local(optimizer, inner_steps, compressor, outer=(0.7, 0.6), schedule="AUTO"):
+    """Settings of H inner steps between rounds."""
+    return optimizer + (
+        f"spec.exchange.local={{inner_steps: {inner_steps}, outer_rate: {outer[0]},"
+        f" outer_momentum: {outer[1]}}}",
+        f"spec.exchange.compressor={compressor}",
+        f"spec.exchange.schedule={schedule}")
+
+
+ONE_BIT = "{quantize: {bits: 1, rows: {}}}"
+SPARSE = "{top_k: {density: 0.0625, value_bits: 1}, entropy: true}"
+DENSE = ("spec.exchange.dense={}",)
+
+METHODS = {
+    "adamw_dense": Method(ADAMW + DENSE, ADAMW_RATE, ADAMW_GRID, "the baseline L0", baseline=True),
+    "muon_dense": Method(MUON + DENSE, MUON_RATE, MUON_GRID, "the baseline L1", baseline=True),
+    "diloco": Method(local(ADAMW, 32, "{none: {}}", (0.7, 0.9)), ADAMW_RATE, (6e-3,),
+                     "Douillard et al., arXiv 2311.08105"),
+    "sparseloco": Method(local(ADAMW, 30, "{chunked_top_k: {}, residual_decay: 0.95}", (1.0, 0.0)),
+                         ADAMW_RATE, (6e-3,), "arXiv 2508.15706"),
+    "muloco": Method(local(MUON, 30, "{quantize: {bits: 2, rows: {}}}"), MUON_RATE, (0.02,),
+                     "arXiv 2505.23725"),
+    "muon_1bit_h32": Method(local(MUON, 32, ONE_BIT, schedule="ALL_GATHER"), MUON_RATE, (0.02,),
+                            "the plain recipe, H = 32"),
+    "muon_1bit_h64": Method(local(MUON, 64, ONE_BIT, schedule="ALL_GATHER"), MUON_RATE, (0.02,),
+                            "the plain recipe, H = 64"),
+    "muon_1bit_sharded_h64": Method(local(MUON, 64, ONE_BIT, schedule="SHARDED"), MUON_RATE,
+                                    (0.02,), "mean encoded again: half the bytes of all-gather"),
+    "muon_sparse_sharded_h64": Method(local(MUON, 64, SPARSE, schedule="SHARDED"), MUON_RATE,
+                                      (0.02,), "0.4 bits per parameter each way"),
+    "streaming_diloco_fp4": Method(
+        ADAMW + ("spec.preset=STREAMING_DILOCO_FP4", "spec.exchange.local.inner_steps=32"),
+        ADAMW_RATE, (6e-3,), "arXiv 2501.18512, H = 32"),
+    "power_sgd": Method(ADAMW + ("spec.exchange.power_sgd={rank: 4}",), ADAMW_RATE, (6e-3,),
+                        "arXiv 1905.13727"),
+    "demo": Method(("spec.train.optimizer.sgd={momentum: 0}", "spec.exchange.demo={kept: 32}"),
+                   "spec.train.optimizer.sgd.learning_rate", (1e-3, 3e-3), "arXiv 2411.19870"),
+}
