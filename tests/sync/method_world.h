@@ -178,6 +178,19 @@ inline std::string method_name(const ::testing::TestParamInfo<MethodCase>& info)
   return info.param.name;
 }
 
+// Local, whole and in fragments.
+inline void add_local_cases(std::vector<MethodCase>& cases) {
+  core::ExchangeSpec local;
+  local.method = core::Method::kLocal;
+  local.codec = {.kind = core::CodecKind::kQuantize, .bits = 1, .rows = true};
+  local.schedule = core::Schedule::kAllGather;
+  local.error_feedback = true;
+  local.rounds.inner_steps = 2;
+  cases.push_back({"LocalSign", local});
+  local.fragments = {.count = 2, .delay_steps = 0, .keep = 0.5};
+  cases.push_back({"StreamingSign", local});
+}
+
 inline std::vector<MethodCase> method_cases() {
   constexpr core::CodecSpec kInt4 = {.kind = core::CodecKind::kQuantize, .bits = 4, .block = 64};
   constexpr core::CodecSpec kSign = {.kind = core::CodecKind::kQuantize, .bits = 1, .rows = true};
@@ -218,12 +231,7 @@ inline std::vector<MethodCase> method_cases() {
       {"LazyCarryDrift",
        lazy(kTopK, {.silence = core::Silence::kCarry, .threshold = 1.5, .inner_steps = 2})},
       {"LazyLaq", lazy(kInt4, {.rule = core::LazyRule::kLaq, .threshold = 0.8, .age_max = 5})}};
-  core::ExchangeSpec local = fed(kSign, core::Schedule::kAllGather);
-  local.method = core::Method::kLocal;
-  local.rounds.inner_steps = 2;
-  cases.push_back({"LocalSign", local});
-  local.fragments = {.count = 2, .delay_steps = 0, .keep = 0.5};
-  cases.push_back({"StreamingSign", local});
+  add_local_cases(cases);
   core::ExchangeSpec momentum = ef21(kTopK);
   momentum.method = core::Method::kEf21;
   momentum.ef21_momentum = 0.5;
