@@ -1,5 +1,6 @@
 #include "common/collective/cuda/device_payloads.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -66,7 +67,7 @@ absl::Status PayloadStage::upload(std::span<const std::span<const uint8_t>> payl
   for (size_t i = 0; i < payloads.size(); ++i) {
     const uint64_t size = payloads[i].size();
     uint8_t* const at = host_.data() + i * stride;
-    std::memcpy(at, payloads[i].data(), size);
+    std::copy(payloads[i].begin(), payloads[i].end(), at);  // may be empty, from nowhere
     std::memset(at + size, 0, stride - size);
     std::memcpy(sizes + i * sizeof size, &size, sizeof size);
     std::memcpy(faults + i * sizeof kNoFault, &kNoFault, sizeof kNoFault);
