@@ -44,7 +44,8 @@ absl::StatusOr<std::unique_ptr<Streaming>> Streaming::make(const core::ExchangeS
 }
 
 Streaming::Streaming(const core::ExchangeSpec& spec, int64_t elements)
-    : inner_steps_(spec.rounds.inner_steps),
+    : steps_(spec.rounds.steps),
+      inner_steps_(spec.rounds.inner_steps),
       delay_steps_(spec.fragments.delay_steps),
       keep_(spec.fragments.keep),
       outer_(spec.outer_rate, spec.outer_momentum, elements),
@@ -76,8 +77,28 @@ absl::Status Streaming::reduce_gradients(ModelView view) {
   return check_view(view, static_cast<int64_t>(theta_.size()));
 }
 
-bool Streaming::is_due(const Part& part) const {
-  return step_ >= part.first_step && (step_ - part.first_step) % inner_steps_ == 0;
+bool Streaming::is_due(const Part& part, int64_t step) const {
+  return step >= part.first_step && (step - part.first_step) % inner_steps_ == 0;
+}
+
+std::span<float> Streaming::shared_parameters() {
+  return flight_.has_value() ? std::span<float>() : std::span<float>(theta_);
+}
+
+collective::OpTag Streaming::next_tag() const {
+  // Within H steps every fragment has its turn; the last step begins with the first.
+  size_t next = 0;
+  for (int64_t step = step_ + 1; step <= step_ + inner_steps_ && step != steps_; ++step) {
+    const auto due = std::find_if(parts_.begin(), parts_.end(),
+                                  [&](const Part& part) { return is_due(part, step); });
+    if (due != parts_.end()) {
+      next = static_cast<size_t>(due - parts_.begin());
+      break;
+    }
+  }
+  const MeanExchange& exchange = *parts_[next].exchange;
+  return {.round = static_cast<uint64_t>(exchange.stats().rounds),
+          .previous_digest = exchange.digest()};
 }
 
 absl::Status Streaming::end_step(ModelView view, bool last) {
@@ -95,7 +116,7 @@ absl::Status Streaming::take_step(ModelView view) {
     LACONIC_RETURN_IF_ERROR(apply(view, keep_));
   }
   for (size_t i = 0; i < parts_.size(); ++i) {
-    if (!is_due(parts_[i]) || parts_[i].sent_step == step_) {
+    if (!is_due(parts_[i], step_) || parts_[i].sent_step == step_) {
       continue;
     }
     LACONIC_RETURN_IF_ERROR(send(i, view));

@@ -41,7 +41,9 @@ class Streaming final : public SyncMethod {
   absl::Status end_step(ModelView view, bool last) override;
   absl::Status settle() override;
   bool parameters_are_shared() const override { return ended_; }
-  std::span<float> shared_parameters() override { return theta_; }
+  // Empty from a step that sends until the one that applies, so always if tau is H / F.
+  std::span<float> shared_parameters() override;
+  collective::OpTag next_tag() const override;
   uint64_t digest() const override { return digest_; }
   // A round is one of every fragment.
   SyncStats stats() const override { return stats_; }
@@ -71,13 +73,14 @@ class Streaming final : public SyncMethod {
   Streaming(const core::ExchangeSpec& spec, int64_t elements);
 
   std::span<float> of(const Part& part, std::span<float> whole) const;
-  bool is_due(const Part& part) const;
+  bool is_due(const Part& part, int64_t step) const;
   absl::Status take_step(ModelView view);
   absl::Status send(size_t part, ModelView view);
   absl::Status apply(ModelView view, double keep);
   absl::Status end_run(ModelView view);
   void take_stats();
 
+  const int64_t steps_;        // S, 0: not known
   const int64_t inner_steps_;  // H
   const int64_t delay_steps_;  // tau
   const double keep_;          // alpha

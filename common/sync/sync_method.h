@@ -71,11 +71,17 @@ class SyncMethod {
   virtual bool parameters_are_shared() const = 0;
 
   // The parameters [d] that all ranks hold equal while those they train on differ, to evaluate the
-  // model at; empty where a method keeps none. What is written to them must be undone.
+  // model at; empty where a method keeps none, and while an exchange is under way. What is written
+  // to them must be undone. While they are not empty the caller may use the communicator.
   virtual std::span<float> shared_parameters() { return {}; }
 
-  // Waits until no exchange is under way: then the caller may use the communicator, until the next
-  // step. Errors: those of that exchange, again at the next step.
+  // What the frames of the next exchange say, for words that are sent before it.
+  virtual collective::OpTag next_tag() const {
+    return {.round = static_cast<uint64_t>(stats().rounds), .previous_digest = digest()};
+  }
+
+  // Waits until no exchange is under way, so that the state can be saved. Errors: those of that
+  // exchange, which the step that would apply it tries again.
   virtual absl::Status settle() { return absl::OkStatus(); }
 
   // XXH3-64 of the shared parameters after the last round.

@@ -181,6 +181,31 @@ TEST_P(StreamingWorldTest, SharedParametersAreTheSameBitsOnAllRanksAtEveryStep) 
 INSTANTIATE_TEST_SUITE_P(Worlds, StreamingWorldTest, ::testing::ValuesIn(all_worlds()),
                          laconic::testing::world_name);
 
+// Rank 0 tells the others that it is busy, as while it evaluates, wherever it may.
+TEST(StreamingTest, WordsBeforeAnExchangeCarryItsTag) {
+  for (const int64_t delay_steps : {0, 1, 2}) {
+    core::ExchangeSpec spec = with_codec(streaming(3, 9, delay_steps));
+    spec.rounds.steps = 25;
+    collective::InProcessNetwork network(2);
+    const Transports transports = laconic::testing::in_process_world(network, 2);
+    const auto all = members(transports, spec);
+    int words = 0;
+    on_all_ranks(2, [&](int rank) {
+      Member& member = *all[static_cast<size_t>(rank)];
+      ASSERT_OK(member.method->begin(member.view()));
+      for (int step = 1; step <= 25; ++step) {
+        ASSERT_OK(member.step(step == 25)) << "step " << step << ", delay " << delay_steps;
+        if (rank == 0 && step < 25 && !member.method->shared_parameters().empty()) {
+          ++words;
+          ASSERT_OK(member.communicator.keep_alive(member.method->next_tag()));
+        }
+      }
+    });
+    EXPECT_GE(words, 8);
+    EXPECT_EQ(all[0]->parameters, all[1]->parameters);
+  }
+}
+
 TEST(StreamingTest, CommunicatorIsFreeAfterSettle) {
   collective::InProcessNetwork network(2);
   const Transports transports = laconic::testing::in_process_world(network, 2);
@@ -215,9 +240,10 @@ TEST(StreamingTest, ExchangeThatFailsUnderWayFailsTheStepThatAppliesIt) {
     }
   });
   Member& member = *all[0];
-  ASSERT_OK(member.step(false));  // Sends; the other rank never does.
   const auto shared = member.method->shared_parameters();
   const std::vector<float> before(shared.begin(), shared.end());
+  ASSERT_OK(member.step(false));  // Sends; the other rank never does.
+  EXPECT_TRUE(member.method->shared_parameters().empty());
   transports[0]->abort(absl::CancelledError("the task was cancelled"));
   ASSERT_OK(member.step(false));
   EXPECT_THAT(member.step(false), StatusIs(absl::StatusCode::kCancelled, HasSubstr("cancelled")));

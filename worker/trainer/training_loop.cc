@@ -70,7 +70,6 @@ class SharedParameters {
 absl::StatusOr<Evaluation> evaluate_on_rank_0(const TrainingParts& parts,
                                               const LoopOptions& options, int64_t step) {
   const bool last = step == options.schedule.steps;
-  LACONIC_RETURN_IF_ERROR(exchanged(parts, step, parts.sync.settle()));
   const SharedParameters shared(parts);
   const absl::Duration interval = options.round_deadline / 4;
   absl::Time next_word = absl::Now() + interval;
@@ -80,10 +79,7 @@ absl::StatusOr<Evaluation> evaluate_on_rank_0(const TrainingParts& parts,
       return absl::OkStatus();
     }
     next_word = absl::Now() + interval;
-    return exchanged(
-        parts, step,
-        parts.communicator.keep_alive({.round = static_cast<uint64_t>(parts.sync.stats().rounds),
-                                       .previous_digest = parts.sync.digest()}));
+    return exchanged(parts, step, parts.communicator.keep_alive(parts.sync.next_tag()));
   };
   LACONIC_ASSIGN_OR_RETURN(
       const Evaluation evaluation,
