@@ -155,6 +155,17 @@ TEST(MuonTest, OrthogonalizesTallAndWideMatricesAlike) {
   EXPECT_LT(singular.max().item<double>(), 1.3);
 }
 
+TEST(MuonTest, ProductsInBfloat16KeepTheDirection) {
+  torch::manual_seed(2);
+  const torch::Tensor tall = torch::randn({64, 9});
+  const torch::Tensor exact = orthogonalize(tall);
+  const torch::Tensor rounded = orthogonalize(tall, torch::kBFloat16);
+  EXPECT_EQ(rounded.dtype(), torch::kFloat32);
+  EXPECT_FALSE(rounded.equal(exact));
+  const double cosine = ((exact * rounded).sum() / (exact.norm() * rounded.norm())).item<double>();
+  EXPECT_GT(cosine, 0.99);
+}
+
 TEST(MuonTest, AZeroGradientStaysZero) {
   EXPECT_EQ(orthogonalize(torch::zeros({4, 7})).abs().max().item<float>(), 0);
 }

@@ -68,25 +68,41 @@ TEST_F(RunRankTest, ADenseRankAloneNeedsNoPeer) {
   EXPECT_EQ(worker_->reports(token_of(0)).finished->bytes().sent(), 0);
 }
 
-TEST_F(RunRankTest, TextIsLearntByAGpt) {
+// A job whose text a small decoder learns in few steps.
+void learn_text(v1::TrainJobSpec& spec, const TemporaryDirectory& directory) {
   std::string text;
   for (int i = 0; i < 300; ++i) {
     absl::StrAppend(&text, "the cat sat on the mat. ");
   }
-  v1::TrainJobSpec& spec = *job_.mutable_spec();
-  spec.mutable_data()->mutable_bytes()->set_path(directory_.write("text", text));
+  spec.mutable_data()->mutable_bytes()->set_path(directory.write("text", text));
   v1::Gpt& gpt = *spec.mutable_model()->mutable_gpt();
   gpt.set_layers(1);
   gpt.set_width(32);
   gpt.set_heads(2);
   gpt.set_context(16);
   spec.mutable_train()->mutable_optimizer()->mutable_muon()->set_learning_rate(0.02);
+}
+
+TEST_F(RunRankTest, TextIsLearntByAGpt) {
+  learn_text(*job_.mutable_spec(), directory_);
   start_worker(2);
   start_trainer(0);
   start_trainer(1);
   EXPECT_EQ(wait_for_exit(0) + wait_for_exit(1), 0);
   // A guess over 256 bytes has 5.5 nats.
   EXPECT_LT(worker_->reports(token_of(0)).finished->eval_loss(), 2.5);
+}
+
+TEST_F(RunRankTest, TextIsLearntWithProductsInBfloat16) {
+  learn_text(*job_.mutable_spec(), directory_);
+  job_.mutable_spec()->mutable_train()->set_precision(v1::Train::BFLOAT16);
+  start_worker(2);
+  start_trainer(0);
+  start_trainer(1);
+  EXPECT_EQ(wait_for_exit(0) + wait_for_exit(1), 0);
+  EXPECT_LT(worker_->reports(token_of(0)).finished->eval_loss(), 2.5);
+  EXPECT_EQ(worker_->reports(token_of(0)).finished->digest(),
+            worker_->reports(token_of(1)).finished->digest());
 }
 
 TEST_F(RunRankTest, BadDataFailsWithFileAndPlace) {

@@ -91,8 +91,8 @@ class AdamW : public Optimizer {
 
 class Muon : public Optimizer {
  public:
-  Muon(const FlatModel& model, const v1::Muon& spec)
-      : spec_(spec), rest_(model, spec.adamw(), AdamScope::kOther) {
+  Muon(const FlatModel& model, const v1::Muon& spec, torch::Dtype products)
+      : spec_(spec), products_(products), rest_(model, spec.adamw(), AdamScope::kOther) {
     for (const FlatTensor& tensor : model.tensors()) {
       if (tensor.role == ParameterRole::kHidden) {
         hidden_.push_back({.tensor = tensor, .velocity = torch::zeros_like(tensor.value)});
@@ -108,7 +108,7 @@ class Muon : public Optimizer {
       const torch::Tensor& gradient = hidden.tensor.gradient;
       hidden.velocity.mul_(spec_.momentum()).add_(gradient);
       const torch::Tensor direction =
-          orthogonalize(gradient.add(hidden.velocity, spec_.momentum()));
+          orthogonalize(gradient.add(hidden.velocity, spec_.momentum()), products_);
       const double aspect = static_cast<double>(value.size(0)) / static_cast<double>(value.size(1));
       value.mul_(1 - rate * spec_.weight_decay());
       value.sub_(direction, rate * std::sqrt(std::max(1.0, aspect)));
@@ -123,6 +123,7 @@ class Muon : public Optimizer {
   };
 
   const v1::Muon spec_;
+  const torch::Dtype products_;
   std::vector<Hidden> hidden_;
   AdamW rest_;
 };
@@ -138,11 +139,12 @@ std::unique_ptr<Optimizer> make_adamw(const FlatModel& model, const v1::AdamW& s
   return std::make_unique<AdamW>(model, spec, scope);
 }
 
-std::unique_ptr<Optimizer> make_muon(const FlatModel& model, const v1::Muon& spec) {
-  return std::make_unique<Muon>(model, spec);
+std::unique_ptr<Optimizer> make_muon(const FlatModel& model, const v1::Muon& spec,
+                                     torch::Dtype products) {
+  return std::make_unique<Muon>(model, spec, products);
 }
 
-torch::Tensor orthogonalize(const torch::Tensor& matrix) {
+torch::Tensor orthogonalize(const torch::Tensor& matrix, torch::Dtype products) {
   // Coefficients of the quintic x -> a x + b x^3 + c x^5, tuned for a steep rise at zero.
   constexpr double kA = 3.4445, kB = -4.7750, kC = 2.0315;
   constexpr int kNewtonSchulzSteps = 5;
@@ -150,24 +152,28 @@ torch::Tensor orthogonalize(const torch::Tensor& matrix) {
   // X X^T is smaller the fewer rows X has.
   const bool tall = matrix.size(0) > matrix.size(1);
   torch::Tensor x = tall ? matrix.t() : matrix;
-  x = x / (x.norm() + kTiny);
+  x = (x / (x.norm() + kTiny)).to(products);
   for (int i = 0; i < kNewtonSchulzSteps; ++i) {
     const torch::Tensor gram = torch::mm(x, x.t());
     const torch::Tensor polynomial = torch::addmm(gram, gram, gram, kB, kC);
     x = torch::addmm(x, polynomial, x, kA, 1);
   }
+  x = x.to(torch::kFloat32);
   return tall ? x.t() : x;
 }
 
-absl::StatusOr<std::unique_ptr<Optimizer>> make_optimizer(const v1::Optimizer& spec,
+absl::StatusOr<std::unique_ptr<Optimizer>> make_optimizer(const v1::Train& spec,
                                                           const FlatModel& model) {
-  switch (spec.optimizer_case()) {
+  const v1::Optimizer& optimizer = spec.optimizer();
+  switch (optimizer.optimizer_case()) {
     case v1::Optimizer::kSgd:
-      return make_sgd(model, spec.sgd());
+      return make_sgd(model, optimizer.sgd());
     case v1::Optimizer::kAdamw:
-      return make_adamw(model, spec.adamw(), AdamScope::kAll);
+      return make_adamw(model, optimizer.adamw(), AdamScope::kAll);
     case v1::Optimizer::kMuon:
-      return make_muon(model, spec.muon());
+      return make_muon(
+          model, optimizer.muon(),
+          spec.precision() == v1::Train::BFLOAT16 ? torch::kBFloat16 : torch::kFloat32);
     case v1::Optimizer::OPTIMIZER_NOT_SET:
       break;
   }

@@ -40,14 +40,17 @@ std::unique_ptr<Optimizer> make_adamw(const FlatModel& model, const v1::AdamW& s
 // m <- momentum m + g; X = orthogonalize(g + momentum m);
 // W <- W (1 - lr wd) - lr sqrt(max(1, rows/columns)) X.
 // Source: Jordan et al., "Muon", 2024; the scale as in its reference code.
-std::unique_ptr<Optimizer> make_muon(const FlatModel& model, const v1::Muon& spec);
+// products: precision of the products in orthogonalize().
+std::unique_ptr<Optimizer> make_muon(const FlatModel& model, const v1::Muon& spec,
+                                     torch::Dtype products = torch::kFloat32);
 
-// Five Newton-Schulz steps towards the nearest semi-orthogonal matrix, in float32; singular values
-// end in about 0.7..1.2, not at 1. matrix: [rows, columns]; returns a new one of the same shape.
-torch::Tensor orthogonalize(const torch::Tensor& matrix);
+// Five Newton-Schulz steps towards the nearest semi-orthogonal matrix; singular values end in about
+// 0.7..1.2, not at 1. matrix: float32 [rows, columns]; returns a new one of the same shape.
+// products: kFloat32 or, as in the reference code of Muon, kBFloat16.
+torch::Tensor orthogonalize(const torch::Tensor& matrix, torch::Dtype products = torch::kFloat32);
 
 // The optimizer a job names, defaults filled in. Errors: InvalidArgument if it names none.
-absl::StatusOr<std::unique_ptr<Optimizer>> make_optimizer(const v1::Optimizer& spec,
+absl::StatusOr<std::unique_ptr<Optimizer>> make_optimizer(const v1::Train& spec,
                                                           const FlatModel& model);
 
 }  // namespace laconic::trainer

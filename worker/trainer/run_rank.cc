@@ -98,7 +98,7 @@ absl::StatusOr<Loaded> load(const RankOptions& options) {
   LACONIC_ASSIGN_OR_RETURN(loaded.flat, FlatModel::create(*loaded.model));
   if (!spec.exchange().has_convex()) {
     LACONIC_ASSIGN_OR_RETURN(loaded.optimizer,
-                             make_optimizer(spec.train().optimizer(), *loaded.flat));
+                             make_optimizer(spec.train(), *loaded.flat));
   }
   return loaded;
 }

@@ -1,5 +1,6 @@
 #include "worker/trainer/training_loop.h"
 
+#include <ATen/autocast_mode.h>
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -16,11 +17,40 @@
 namespace laconic::trainer {
 namespace {
 
+// While it lives, matrix products and convolutions of this thread are computed in bfloat16. A
+// backward pass computes in the precision of its forward pass.
+class Bfloat16Products {
+ public:
+  explicit Bfloat16Products(bool enabled) : enabled_(enabled) {
+    if (enabled_) {
+      at::autocast::set_autocast_cpu_dtype(at::kBFloat16);
+      at::autocast::set_cpu_enabled(true);
+    }
+  }
+  ~Bfloat16Products() {
+    if (enabled_) {
+      at::autocast::clear_cache();  // casts of weights, which the step is about to change
+      at::autocast::set_cpu_enabled(false);
+    }
+  }
+  Bfloat16Products(const Bfloat16Products&) = delete;
+  Bfloat16Products& operator=(const Bfloat16Products&) = delete;
+
+ private:
+  const bool enabled_;
+};
+
+torch::Tensor training_outputs(const TrainingParts& parts, const torch::Tensor& inputs,
+                               const LoopOptions& options) {
+  const Bfloat16Products products(options.bfloat16_products);
+  return parts.model.forward(inputs).to(torch::kFloat32);
+}
+
 // One batch forward and backward: leaves the gradient in parts.flat, returns the mean loss.
-absl::StatusOr<double> compute_gradients(const TrainingParts& parts) {
+absl::StatusOr<double> compute_gradients(const TrainingParts& parts, const LoopOptions& options) {
   const Batch batch = parts.data.next_batch();
   parts.flat.zero_gradients();
-  const torch::Tensor outputs = parts.model.forward(batch.inputs);
+  const torch::Tensor outputs = training_outputs(parts, batch.inputs, options);
   LACONIC_ASSIGN_OR_RETURN(const LossResult result,
                            compute_loss(parts.model.loss(), outputs, batch.labels,
                                         /*count_correct=*/false));
@@ -107,6 +137,7 @@ LoopOptions loop_options(const v1::TrainJob& job) {
   if (train.has_clip_norm()) {
     options.clip_norm = train.clip_norm();
   }
+  options.bfloat16_products = train.precision() == v1::Train::BFLOAT16;
   options.eval_every_steps = train.eval_every_steps();
   options.eval_samples = train.eval_samples();
   return options;
@@ -126,7 +157,7 @@ absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions
   for (int64_t step = 1; step <= steps; ++step) {
     LACONIC_RETURN_IF_ERROR(parts.stop.status());
     LACONIC_ASSIGN_OR_RETURN(const double loss,
-                             meter.compute([&] { return compute_gradients(parts); }));
+                             meter.compute([&] { return compute_gradients(parts, options); }));
     if (!std::isfinite(loss)) {
       return diverged("the loss", step, loss);
     }
