@@ -34,11 +34,20 @@ def local(optimizer, inner_steps, compressor, outer=(0.7, 0.6), schedule="AUTO")
         f"spec.exchange.schedule={schedule}")
 
 
+def laconic(*settings):
+    """The preset, with what a point of its frontier changes."""
+    return Method(("spec.preset=LACONIC", *settings), MUON_RATE, (0.01, 0.02), "preset LACONIC")
+
+
 ONE_BIT = "{quantize: {bits: 1, rows: {}}}"
 SPARSE = "{top_k: {density: 0.0625, value_bits: 1}, entropy: true}"
 DENSE = ("spec.exchange.dense={}",)
 
 METHODS = {
+    "laconic": laconic(),
+    "laconic_r32": laconic("spec.exchange.local.rounds=32"),
+    "laconic_r12": laconic("spec.exchange.local.rounds=12"),
+    "laconic_r8": laconic("spec.exchange.local.rounds=8"),
     "adamw_dense": Method(ADAMW + DENSE, ADAMW_RATE, ADAMW_GRID, "the baseline L0", baseline=True),
     "muon_dense": Method(MUON + DENSE, MUON_RATE, MUON_GRID, "the baseline L1", baseline=True),
     "diloco": Method(local(ADAMW, 32, "{none: {}}", (0.7, 0.9)), ADAMW_RATE, (6e-3,),

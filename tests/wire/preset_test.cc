@@ -63,6 +63,16 @@ TEST(PresetTest, PublishedRecipesAreFilledIn) {
   EXPECT_FALSE(streaming.error_feedback);
 }
 
+TEST(PresetTest, OurOwnTakesItsRoundsFromTheSteps) {
+  const core::ExchangeSpec spec = exchange_spec(job_with("preset: LACONIC"));
+  EXPECT_EQ(spec.rounds.rounds, 600 / 64);
+  EXPECT_EQ(spec.codec.bits, 1);
+  EXPECT_EQ(spec.residual_decay, 0.5);
+  EXPECT_EQ(spec.schedule, core::Schedule::kSharded);
+  const core::ExchangeSpec brief = exchange_spec(job_with("preset: LACONIC train { steps: 3 }"));
+  EXPECT_EQ(brief.rounds.rounds, 1);
+}
+
 TEST(PresetTest, WhatTheJobSetsStays) {
   const core::ExchangeSpec steps = exchange_spec(
       job_with("preset: MULOCO exchange { local { inner_steps: 12 outer_rate: 1 } }"));
@@ -91,7 +101,7 @@ TEST(PresetTest, TwiceIsAsOnce) {
 TEST(PresetTest, UnknownOneIsRefusedWithTheKnownOnes) {
   v1::TrainJob job = job_with("preset: DILOCO");
   job.mutable_spec()->set_preset(static_cast<v1::Preset>(77));
-  EXPECT_THAT(violations(job), HasSubstr("spec.preset is 77; allowed: DILOCO, "));
+  EXPECT_THAT(violations(job), HasSubstr("spec.preset is 77; allowed: LACONIC, DILOCO, "));
 }
 
 TEST(RoundsTest, AreCheckedAgainstTheStepsAndInnerSteps) {
