@@ -36,8 +36,8 @@ v1::Local& local(v1::TrainJobSpec& spec, double outer_rate, double outer_momentu
   return result;
 }
 
-// Ours; what led to it is in docs/algorithms.md. The rounds follow from the run's length: more steps
-// need more of them.
+// Ours; what led to it is in docs/algorithms.md. The rounds follow from the run's length: more
+// steps need more of them.
 void fill_laconic(v1::TrainJobSpec& spec, int64_t steps) {
   constexpr int64_t kStepsPerRound = 64;
   *spec.mutable_train()->mutable_optimizer() = muon();

@@ -207,7 +207,8 @@ TEST_F(JobFileTest, PointsAtUnknownKeysAndBadDurations) {
   expect_errors({
       {"batch_size", "batchsize",
        "job.yaml:15:5: spec.train.batchsize is unknown; did you mean batch_size? allowed: seed, "
-       "steps, batch_size, optimizer, schedule, eval_every_steps, eval_samples, clip_norm, precision"},
+       "steps, batch_size, optimizer, schedule, eval_every_steps, eval_samples, clip_norm, "
+       "precision"},
       {"local: {inner_steps: 4}", "sparse: {}",
        "job.yaml:19:5: spec.exchange.sparse is unknown; allowed: dense, local, convex, "
        "lazy, power_sgd, demo, ef21, compressor, round_deadline, schedule, ranks_per_site, lanes"},

@@ -97,8 +97,7 @@ absl::StatusOr<Loaded> load(const RankOptions& options) {
                            make_model(spec.model(), loaded.data->shape(), spec.train().seed()));
   LACONIC_ASSIGN_OR_RETURN(loaded.flat, FlatModel::create(*loaded.model));
   if (!spec.exchange().has_convex()) {
-    LACONIC_ASSIGN_OR_RETURN(loaded.optimizer,
-                             make_optimizer(spec.train(), *loaded.flat));
+    LACONIC_ASSIGN_OR_RETURN(loaded.optimizer, make_optimizer(spec.train(), *loaded.flat));
   }
   return loaded;
 }
