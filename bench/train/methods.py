@@ -47,6 +47,7 @@ METHODS = {
     "laconic": laconic(),
     "laconic_r32": laconic("spec.exchange.local.rounds=32"),
     "laconic_r22": laconic("spec.exchange.local.rounds=22"),
+    "laconic_decay09": laconic("spec.exchange.compressor.residual_decay=0.9"),
     "laconic_r12": laconic("spec.exchange.local.rounds=12"),
     "laconic_r8": laconic("spec.exchange.local.rounds=8"),
     "adamw_dense": Method(ADAMW + DENSE, ADAMW_RATE, ADAMW_GRID, "the baseline L0", baseline=True),

@@ -43,7 +43,9 @@ class Bfloat16Products {
 torch::Tensor training_outputs(const TrainingParts& parts, const torch::Tensor& inputs,
                                const LoopOptions& options) {
   const Bfloat16Products products(options.bfloat16_products);
-  return parts.model.forward(inputs).to(torch::kFloat32);
+  const torch::Tensor outputs = parts.model.forward(inputs);
+  // Any other type is the model's own, and compute_loss() has its say about it.
+  return outputs.scalar_type() == torch::kBFloat16 ? outputs.to(torch::kFloat32) : outputs;
 }
 
 // One batch forward and backward: leaves the gradient in parts.flat, returns the mean loss.
