@@ -275,14 +275,13 @@ void HostParts::save(core::StateWriter& writer) const {
 
 absl::Status HostParts::restore(core::StateReader& reader) {
   rollback();
+  absl::Status status;
   for (const auto* stage : {&stage_1_, &stage_2_}) {
     for (const auto& feedback : *stage) {
-      if (feedback != nullptr) {
-        LACONIC_RETURN_IF_ERROR(feedback->restore(reader));
-      }
+      status = status.ok() && feedback != nullptr ? feedback->restore(reader) : status;
     }
   }
-  return absl::OkStatus();
+  return status;
 }
 
 double HostParts::owed_stage_1() const {

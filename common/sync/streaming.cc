@@ -105,7 +105,7 @@ absl::Status Streaming::end_step(ModelView view, bool last) {
   LACONIC_RETURN_IF_ERROR(check_view(view, static_cast<int64_t>(theta_.size())));
   ++step_;
   ended_ = false;
-  const absl::Status status = last ? end_run(view) : take_step(view);
+  absl::Status status = last ? end_run(view) : take_step(view);
   step_ -= status.ok() ? 0 : 1;
   return status;
 }
@@ -115,16 +115,18 @@ absl::Status Streaming::take_step(ModelView view) {
   if (flight_.has_value() && flight_->apply_step <= step_) {
     LACONIC_RETURN_IF_ERROR(apply(view, keep_));
   }
-  for (size_t i = 0; i < parts_.size(); ++i) {
-    if (!is_due(parts_[i], step_) || parts_[i].sent_step == step_) {
-      continue;
-    }
-    LACONIC_RETURN_IF_ERROR(send(i, view));
-    if (delay_steps_ == 0) {
-      LACONIC_RETURN_IF_ERROR(apply(view, keep_));
+  absl::Status status;
+  for (size_t i = 0; i < parts_.size() && status.ok(); ++i) {
+    if (is_due(parts_[i], step_) && parts_[i].sent_step != step_) {
+      status = take_turn(i, view);
     }
   }
-  return absl::OkStatus();
+  return status;
+}
+
+absl::Status Streaming::take_turn(size_t part, ModelView view) {
+  LACONIC_RETURN_IF_ERROR(send(part, view));
+  return delay_steps_ == 0 ? apply(view, keep_) : absl::OkStatus();
 }
 
 absl::Status Streaming::send(size_t part, ModelView view) {
@@ -138,11 +140,12 @@ absl::Status Streaming::send(size_t part, ModelView view) {
   }
   sent.sent_step = step_;
   MeanExchange* const exchange = sent.exchange.get();
-  flight_.emplace();
-  flight_->part = part;
-  flight_->apply_step = step_ + delay_steps_;
-  flight_->done = std::async(delay_steps_ == 0 ? std::launch::deferred : std::launch::async,
-                             [exchange, drift] { return exchange->mean(drift, drift); });
+  flight_ =
+      Flight{.part = part,
+             .apply_step = step_ + delay_steps_,
+             .done = std::async(delay_steps_ == 0 ? std::launch::deferred : std::launch::async,
+                                [exchange, drift] { return exchange->mean(drift, drift); }),
+             .status = absl::OkStatus()};
   return absl::OkStatus();
 }
 
@@ -245,9 +248,10 @@ absl::Status Streaming::restore_fields(core::StateReader& reader) {
   LACONIC_RETURN_IF_ERROR(reader.floats(drift_));
   flight_.reset();
   if (flying != kNoFlight) {
-    flight_.emplace();
-    flight_->part = static_cast<size_t>(flying);
-    flight_->apply_step = apply_step;
+    flight_ = Flight{.part = static_cast<size_t>(flying),
+                     .apply_step = apply_step,
+                     .done = {},
+                     .status = absl::OkStatus()};
   }
   for (Part& part : parts_) {
     LACONIC_ASSIGN_OR_RETURN(part.sent_step, reader.integer("step of sending", 0, step_));

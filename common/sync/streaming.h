@@ -64,8 +64,8 @@ class Streaming final : public SyncMethod {
   };
   // What is under way.
   struct Flight {
-    size_t part = 0;
-    int64_t apply_step = 0;
+    size_t part;
+    int64_t apply_step;
     std::future<absl::Status> done;  // taken by settle()
     absl::Status status;             // then what it was
   };
@@ -75,6 +75,7 @@ class Streaming final : public SyncMethod {
   std::span<float> of(const Part& part, std::span<float> whole) const;
   bool is_due(const Part& part, int64_t step) const;
   absl::Status take_step(ModelView view);
+  absl::Status take_turn(size_t part, ModelView view);
   absl::Status send(size_t part, ModelView view);
   absl::Status apply(ModelView view, double keep);
   absl::Status end_run(ModelView view);
