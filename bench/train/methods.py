@@ -50,6 +50,16 @@ METHODS = {
     "laconic_decay09": laconic("spec.exchange.compressor.residual_decay=0.9"),
     "laconic_r12": laconic("spec.exchange.local.rounds=12"),
     "laconic_r8": laconic("spec.exchange.local.rounds=8"),
+    # 500, 1,000, 4,000 and 8,000 times less than dense in 1,000 steps.
+    "laconic_r58": laconic("spec.exchange.local.rounds=58"),
+    "laconic_r29": laconic("spec.exchange.local.rounds=29"),
+    "laconic_r7": laconic("spec.exchange.local.rounds=7"),
+    "laconic_r3": laconic("spec.exchange.local.rounds=3"),
+    # For unlike shares.
+    "laconic_r22_adjusted": laconic("spec.exchange.local.rounds=22",
+                                    "spec.train.logit_adjustment=1"),
+    "adamw_dense_adjusted": Method(ADAMW + DENSE + ("spec.train.logit_adjustment=1",), ADAMW_RATE,
+                                   ADAMW_GRID, "arXiv 2007.07314"),
     "adamw_dense": Method(ADAMW + DENSE, ADAMW_RATE, ADAMW_GRID, "the baseline L0", baseline=True),
     "muon_dense": Method(MUON + DENSE, MUON_RATE, MUON_GRID, "the baseline L1", baseline=True),
     "diloco": Method(local(ADAMW, 32, "{none: {}}", (0.7, 0.9)), ADAMW_RATE, (6e-3,),

@@ -219,6 +219,7 @@ void check_convex_train(Checker& checker, const v1::Train& train) {
       {train.has_schedule(), "schedule"},
       {train.has_clip_norm(), "clip_norm"},
       {train.precision() != v1::Train::PRECISION_UNSPECIFIED, "precision"},
+      {train.logit_adjustment() != 0, "logit_adjustment"},
   };
   for (const auto& [set, field] : fields) {
     if (set) {

@@ -311,7 +311,13 @@ void check_optimizer(Checker& checker, const v1::Optimizer& optimizer) {
   }
 }
 
-void check_train(Checker& checker, const v1::Train& train, bool convex) {
+bool loss_is_cross_entropy(const v1::Model& model) {
+  return model.has_torchscript() ? model.torchscript().loss() == v1::CROSS_ENTROPY
+                                 : !model.has_linear();
+}
+
+void check_train(Checker& checker, const v1::TrainJobSpec& spec) {
+  const v1::Train& train = spec.train();
   const std::string path = "spec.train";
   checker.required_integer(path + ".steps", train.has_steps(), train.steps(), 1, kBillion);
   if (train.has_eval_every_steps()) {
@@ -320,7 +326,7 @@ void check_train(Checker& checker, const v1::Train& train, bool convex) {
   if (train.has_eval_samples()) {
     checker.integer(path + ".eval_samples", train.eval_samples(), 1, kBillion);
   }
-  if (convex) {
+  if (spec.exchange().has_convex()) {
     return check_convex_train(checker, train);
   }
   if (train.has_batch_size()) {
@@ -334,6 +340,11 @@ void check_train(Checker& checker, const v1::Train& train, bool convex) {
   }
   if (train.has_clip_norm()) {
     checker.number(path + ".clip_norm", train.clip_norm(), {.low = 0, .above = true});
+  }
+  checker.number(path + ".logit_adjustment", train.logit_adjustment(), {.low = 0, .high = 4});
+  if (train.logit_adjustment() > 0 && !loss_is_cross_entropy(spec.model())) {
+    checker.add(path + ".logit_adjustment",
+                "is set and the model's loss is not CROSS_ENTROPY; allowed: unset");
   }
 }
 
@@ -375,7 +386,7 @@ std::vector<Violation> check_job(const v1::TrainJob& asked) {
   check_source(checker, spec.data());
   check_split(checker, spec.data());
   check_model_fits_data(checker, spec.model(), spec.data());
-  check_train(checker, spec.train(), spec.exchange().has_convex());
+  check_train(checker, spec);
   check_exchange(checker, spec);
   check_limits(checker, spec.limits());
   checker.file("spec.result.directory", spec.result().directory(), /*required=*/false);

@@ -149,6 +149,18 @@ TEST(CheckJobTest, NamesWhatIsWrongWithTrainingAndExchange) {
        "spec.train.optimizer is missing; allowed: one of sgd, adamw, muon\n"},
       {[](auto& j) { j.mutable_spec()->mutable_train()->set_clip_norm(kInfinity); },
        "spec.train.clip_norm is inf; allowed: a finite number greater than 0\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_train()->set_logit_adjustment(5); },
+       "spec.train.logit_adjustment is 5; allowed: 0..4\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_train()->set_logit_adjustment(kNan); },
+       "spec.train.logit_adjustment is nan; allowed: 0..4\n"},
+      {[](v1::TrainJob& j) {
+         j.mutable_spec()->mutable_train()->set_logit_adjustment(1);
+         v1::TorchScript& script = *j.mutable_spec()->mutable_model()->mutable_torchscript();
+         script.set_file("/m.pt");
+         script.set_loss(v1::MSE);
+       },
+       "spec.train.logit_adjustment is set and the model's loss is not CROSS_ENTROPY; allowed: "
+       "unset\n"},
       {[](auto& j) {
          auto* adamw = j.mutable_spec()->mutable_train()->mutable_optimizer()->mutable_adamw();
          adamw->set_learning_rate(kNan);

@@ -13,6 +13,7 @@
 #include "common/core/status_macros.h"
 #include "common/wire/job_spec.h"
 #include "worker/trainer/failure.h"
+#include "worker/trainer/logit_offsets.h"
 
 namespace laconic::trainer {
 namespace {
@@ -49,13 +50,16 @@ torch::Tensor training_outputs(const TrainingParts& parts, const torch::Tensor& 
 }
 
 // One batch forward and backward: leaves the gradient in parts.flat, returns the mean loss.
-absl::StatusOr<double> compute_gradients(const TrainingParts& parts, const LoopOptions& options) {
+// offsets: added to the logits, where defined.
+absl::StatusOr<double> compute_gradients(const TrainingParts& parts, const LoopOptions& options,
+                                         const torch::Tensor& offsets) {
   const Batch batch = parts.data.next_batch();
   parts.flat.zero_gradients();
   const torch::Tensor outputs = training_outputs(parts, batch.inputs, options);
-  LACONIC_ASSIGN_OR_RETURN(const LossResult result,
-                           compute_loss(parts.model.loss(), outputs, batch.labels,
-                                        /*count_correct=*/false));
+  LACONIC_ASSIGN_OR_RETURN(
+      const LossResult result,
+      compute_loss(parts.model.loss(), offsets.defined() ? outputs + offsets : outputs,
+                   batch.labels, /*count_correct=*/false));
   const double loss = result.loss.item<double>();
   if (std::isfinite(loss)) {
     result.loss.backward();
@@ -72,6 +76,20 @@ absl::Status diverged(const char* what, int64_t step, double loss) {
 
 absl::Status exchanged(const TrainingParts& parts, int64_t step, const absl::Status& status) {
   return exchange_failure(status, step, parts.communicator.failed_rank());
+}
+
+// What the ranks add to their logits in training; undefined where the job wants none.
+absl::StatusOr<torch::Tensor> agree_on_offsets(const TrainingParts& parts,
+                                               const LoopOptions& options) {
+  if (options.logit_adjustment == 0) {
+    return torch::Tensor();
+  }
+  LACONIC_ASSIGN_OR_RETURN(const torch::Tensor own, count_classes(parts.model, parts.data));
+  const torch::Tensor mean = own.clone();
+  const std::span<float> counts(mean.data_ptr<float>(), static_cast<size_t>(mean.numel()));
+  LACONIC_RETURN_IF_ERROR(
+      exchanged(parts, /*step=*/0, parts.communicator.all_reduce_mean(counts, {})));
+  return logit_offsets(own, mean, options.logit_adjustment);
 }
 
 absl::Status finish_exchange(const TrainingParts& parts, const LoopOptions& options) {
@@ -140,6 +158,7 @@ LoopOptions loop_options(const v1::TrainJob& job) {
     options.clip_norm = train.clip_norm();
   }
   options.bfloat16_products = train.precision() == v1::Train::BFLOAT16;
+  options.logit_adjustment = train.logit_adjustment();
   options.eval_every_steps = train.eval_every_steps();
   options.eval_samples = train.eval_samples();
   return options;
@@ -149,6 +168,7 @@ absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions
   const int64_t steps = options.schedule.steps;
   const bool evaluates = parts.communicator.rank() == 0;
   const sync::ModelView view = parts.flat.view();
+  LACONIC_ASSIGN_OR_RETURN(const torch::Tensor offsets, agree_on_offsets(parts, options));
   LACONIC_RETURN_IF_ERROR(exchanged(parts, 0, parts.sync.begin(view)));
   RunMeter meter(parts.link, steps, static_cast<int64_t>(view.parameters.size()),
                  evaluates ? parts.choice : v1::ExchangeChoice());
@@ -158,8 +178,9 @@ absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions
   parts.model.set_training(true);
   for (int64_t step = 1; step <= steps; ++step) {
     LACONIC_RETURN_IF_ERROR(parts.stop.status());
-    LACONIC_ASSIGN_OR_RETURN(const double loss,
-                             meter.compute([&] { return compute_gradients(parts, options); }));
+    LACONIC_ASSIGN_OR_RETURN(const double loss, meter.compute([&] {
+      return compute_gradients(parts, options, offsets);
+    }));
     if (!std::isfinite(loss)) {
       return diverged("the loss", step, loss);
     }

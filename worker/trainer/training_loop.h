@@ -24,6 +24,7 @@ struct LoopOptions {
   CosineSchedule schedule;          // Holds the number of steps.
   std::optional<double> clip_norm;  // > 0
   bool bfloat16_products = false;   // spec.train.precision
+  double logit_adjustment = 0;      // tau of logit_offsets.h; 0: none
   absl::Duration round_deadline = absl::Seconds(60);
   int ranks_per_site = 0;        // 0: the job knows no sites.
   int64_t eval_every_steps = 1;  // >= 1
