@@ -81,10 +81,9 @@ def run_once(options, method, settings, seed):
                      "commit": commit.read_text(encoding="utf-8").strip()}
 
 
-def score(run):
-    """Lower is better."""
-    accuracy = run["eval_accuracy"]
-    return run["eval_loss"] if accuracy is None else -accuracy
+def score(work, run):
+    """Lower is better: classifiers are judged by accuracy, text by loss."""
+    return -run["eval_accuracy"] if work.startswith("conv") else run["eval_loss"]
 
 
 def summary(runs):
@@ -106,7 +105,7 @@ def train_method(options, name):
     for rate in method.grid:
         run = run_once(options, name, [*method.settings, f"{method.rate}={rate}"], first)
         tried.append({"learning_rate": rate} | run)
-    best = min(tried, key=score)
+    best = min(tried, key=lambda run: score(options.work, run))
     settings = [*method.settings, f"{method.rate}={best['learning_rate']}"]
     runs = [run_once(options, name, settings, seed) for seed in options.seeds]
     return {"method": name, "source": method.source, "baseline": method.baseline,

@@ -139,16 +139,8 @@ TEST(CheckJobTest, CutsLongWordsBetweenLetters) {
                          "values of 0..63 bytes\n"));
 }
 
-TEST(CheckJobTest, NamesWhatIsWrongWithTrainingAndExchange) {
+TEST(CheckJobTest, TakesALogitAdjustmentOfClassLogitsOnly) {
   expect_violations({
-      {[](auto& j) { j.mutable_spec()->mutable_train()->clear_steps(); },
-       "spec.train.steps is missing; allowed: 1..1000000000\n"},
-      {[](auto& j) { j.mutable_spec()->mutable_train()->set_batch_size(0); },
-       "spec.train.batch_size is 0; allowed: 1..1000000\n"},
-      {[](auto& j) { j.mutable_spec()->mutable_train()->clear_optimizer(); },
-       "spec.train.optimizer is missing; allowed: one of sgd, adamw, muon\n"},
-      {[](auto& j) { j.mutable_spec()->mutable_train()->set_clip_norm(kInfinity); },
-       "spec.train.clip_norm is inf; allowed: a finite number greater than 0\n"},
       {[](auto& j) { j.mutable_spec()->mutable_train()->set_logit_adjustment(5); },
        "spec.train.logit_adjustment is 5; allowed: 0..4\n"},
       {[](auto& j) { j.mutable_spec()->mutable_train()->set_logit_adjustment(kNan); },
@@ -161,6 +153,19 @@ TEST(CheckJobTest, NamesWhatIsWrongWithTrainingAndExchange) {
        },
        "spec.train.logit_adjustment is set and the model's loss is not CROSS_ENTROPY; allowed: "
        "unset\n"},
+  });
+}
+
+TEST(CheckJobTest, NamesWhatIsWrongWithTrainingAndExchange) {
+  expect_violations({
+      {[](auto& j) { j.mutable_spec()->mutable_train()->clear_steps(); },
+       "spec.train.steps is missing; allowed: 1..1000000000\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_train()->set_batch_size(0); },
+       "spec.train.batch_size is 0; allowed: 1..1000000\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_train()->clear_optimizer(); },
+       "spec.train.optimizer is missing; allowed: one of sgd, adamw, muon\n"},
+      {[](auto& j) { j.mutable_spec()->mutable_train()->set_clip_norm(kInfinity); },
+       "spec.train.clip_norm is inf; allowed: a finite number greater than 0\n"},
       {[](auto& j) {
          auto* adamw = j.mutable_spec()->mutable_train()->mutable_optimizer()->mutable_adamw();
          adamw->set_learning_rate(kNan);
