@@ -41,11 +41,12 @@ class Figures(unittest.TestCase):
             with self.assertRaises(ValueError):
                 arena.figures(bad)
 
-    def test_accuracy_decides_where_there_is_one(self):
-        better = {"eval_loss": 3.0, "eval_accuracy": 0.9}
-        worse = {"eval_loss": 1.0, "eval_accuracy": 0.8}
-        self.assertEqual(min([worse, better], key=arena.score), better)
-        self.assertEqual(arena.score({"eval_loss": 1.25, "eval_accuracy": None}), 1.25)
+    def test_accuracy_decides_for_images_and_loss_for_text(self):
+        accurate = {"eval_loss": 3.0, "eval_accuracy": 0.9}
+        likely = {"eval_loss": 1.0, "eval_accuracy": 0.8}
+        for work, better in (("conv_iid", accurate), ("byte_gpt", likely)):
+            best = min([accurate, likely], key=lambda run: arena.score(work, run))
+            self.assertEqual(best, better, work)
 
     def test_summary_is_over_the_seeds(self):
         runs = [arena.figures(report(final={"eval_loss": loss})) for loss in (2.0, 3.0, 2.5)]
