@@ -37,13 +37,18 @@ v1::Local& local(v1::TrainJobSpec& spec, double outer_rate, double outer_momentu
 }
 
 // Ours; what led to it is in docs/algorithms.md. The rounds follow from the run's length: more
-// steps need more of them.
-void fill_laconic(v1::TrainJobSpec& spec, int64_t steps) {
+// steps need more of them. asked: what the job says; fragments are counted by steps.
+void fill_laconic(v1::TrainJobSpec& spec, const v1::TrainJobSpec& asked) {
   constexpr int64_t kStepsPerRound = 64;
   *spec.mutable_train()->mutable_optimizer() = muon();
   spec.mutable_train()->set_clip_norm(1);
-  local(spec, 0.7, 0.6)
-      .set_rounds(static_cast<int32_t>(std::clamp<int64_t>(steps / kStepsPerRound, 1, 1'000'000)));
+  v1::Local& rounds = local(spec, 0.7, 0.6);
+  if (asked.exchange().local().fragments() > 1 || asked.exchange().local().delay_steps() > 0) {
+    rounds.set_inner_steps(kStepsPerRound);
+  } else {
+    rounds.set_rounds(static_cast<int32_t>(
+        std::clamp<int64_t>(asked.train().steps() / kStepsPerRound, 1, 1'000'000)));
+  }
   v1::Exchange& exchange = *spec.mutable_exchange();
   exchange.set_schedule(v1::SHARDED);
   exchange.mutable_compressor()->mutable_quantize()->set_bits(1);
@@ -111,7 +116,7 @@ v1::TrainJob with_preset(v1::TrainJob job) {
   v1::TrainJobSpec filled;
   switch (job.spec().preset()) {
     case v1::LACONIC:
-      fill_laconic(filled, job.spec().train().steps());
+      fill_laconic(filled, job.spec());
       break;
     case v1::DILOCO:
       fill_diloco(filled);

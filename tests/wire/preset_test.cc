@@ -4,6 +4,7 @@
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
 #include "common/wire/job_spec.h"
 
 namespace laconic::wire {
@@ -71,6 +72,19 @@ TEST(PresetTest, OurOwnTakesItsRoundsFromTheSteps) {
   EXPECT_EQ(spec.schedule, core::Schedule::kSharded);
   const core::ExchangeSpec brief = exchange_spec(job_with("preset: LACONIC train { steps: 3 }"));
   EXPECT_EQ(brief.rounds.rounds, 1);
+}
+
+TEST(PresetTest, OurOwnCountsTheRoundsOfFragmentsBySteps) {
+  for (const char* streaming : {"fragments: 4", "delay_steps: 2"}) {
+    const v1::TrainJob job =
+        job_with(absl::StrCat("preset: LACONIC exchange { local { ", streaming, " } }"));
+    EXPECT_EQ(violations(job), "") << streaming;
+    EXPECT_EQ(exchange_spec(job).rounds.inner_steps, 64) << streaming;
+    EXPECT_EQ(exchange_spec(job).codec.bits, 1) << streaming;
+    EXPECT_EQ(with_preset(with_preset(job)).SerializeAsString(),
+              with_preset(job).SerializeAsString())
+        << streaming;
+  }
 }
 
 TEST(PresetTest, WhatTheJobSetsStays) {
