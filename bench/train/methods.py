@@ -50,7 +50,7 @@ METHODS = {
     "laconic_decay09": laconic("spec.exchange.compressor.residual_decay=0.9"),
     "laconic_r12": laconic("spec.exchange.local.rounds=12"),
     "laconic_r8": laconic("spec.exchange.local.rounds=8"),
-    # 500, 1,000, 4,000 and 8,000 times less than dense in 1,000 steps.
+    # About 500, 1,000, 4,000 and 10,000 times less than dense in 1,000 steps.
     "laconic_r58": laconic("spec.exchange.local.rounds=58"),
     "laconic_r29": laconic("spec.exchange.local.rounds=29"),
     "laconic_r7": laconic("spec.exchange.local.rounds=7"),
