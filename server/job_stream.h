@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "common/wire/reactor_order.h"
 #include "common/wire/status.h"
 #include "server/engine.h"
 
@@ -27,6 +28,7 @@ class JobStream : public grpc::ServerWriteReactor<Response>,
   // Any thread, once. Returns the reactor for gRPC.
   grpc::ServerWriteReactor<Response>* begin() {
     self_ = this->shared_from_this();
+    order_.started();  // OnCancel() and OnDone() follow this call.
     if (!engine_.try_post([self = self_] { self->open(); })) {
       finished_ = true;  // Nothing is posted yet, so no other thread looks.
       grpc::ServerWriteReactor<Response>::Finish(wire::to_grpc(Engine::busy()));
@@ -35,6 +37,7 @@ class JobStream : public grpc::ServerWriteReactor<Response>,
   }
 
   void OnWriteDone(bool ok) override {
+    order_.reacts();
     engine_.post([self = this->shared_from_this(), ok] {
       self->writing_ = false;
       if (ok) {
@@ -45,11 +48,13 @@ class JobStream : public grpc::ServerWriteReactor<Response>,
     });
   }
   void OnCancel() override {
+    order_.reacts();
     engine_.post([self = this->shared_from_this()] {
       self->end(absl::CancelledError("the client went away"));
     });
   }
   void OnDone() override {
+    order_.reacts();
     // The last reference may be one in the engine's queue; the object ends with it.
     const std::shared_ptr<JobStream> self = std::move(self_);
   }
@@ -63,6 +68,7 @@ class JobStream : public grpc::ServerWriteReactor<Response>,
     switch (next(message_)) {
       case Next::kWrite:
         writing_ = true;
+        order_.started();
         this->StartWrite(&message_);
         return;
       case Next::kWait:
@@ -77,6 +83,7 @@ class JobStream : public grpc::ServerWriteReactor<Response>,
       finished_ = true;
       const grpc::Status answer = wire::to_grpc(status);
       engine_.metrics().handled(method_, absl::StatusCodeToString(status.code()));
+      order_.started();
       this->Finish(answer);
     }
   }
@@ -117,6 +124,7 @@ class JobStream : public grpc::ServerWriteReactor<Response>,
   const std::string method_;
   const std::string key_;
   std::shared_ptr<JobStream> self_;  // set before gRPC knows the reactor, dropped in OnDone
+  wire::ReactorOrder order_;
 
   // Owned by the engine's thread.
   std::string id_;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/wire/reactor_order.h"
 #include "common/wire/status.h"
 #include "server/reasons.h"
 
@@ -21,6 +22,7 @@ class SessionStream : public grpc::ServerBidiReactor<v1::SessionRequest, v1::Ses
 
   grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionResponse>* begin() {
     self_ = shared_from_this();
+    order_.started();  // OnCancel() and OnDone() follow this call.
     if (!engine_.try_post([self = self_] { self->open(); })) {
       finished_ = true;  // Nothing is posted yet, so no other thread looks.
       Finish(wire::to_grpc(Engine::busy()));
@@ -29,9 +31,11 @@ class SessionStream : public grpc::ServerBidiReactor<v1::SessionRequest, v1::Ses
   }
 
   void OnReadDone(bool ok) override {
+    order_.reacts();
     engine_.post([self = shared_from_this(), ok] { self->handle(ok); });
   }
   void OnWriteDone(bool ok) override {
+    order_.reacts();
     engine_.post([self = shared_from_this(), ok] {
       self->writing_ = false;
       self->queue_.pop_front();
@@ -43,10 +47,14 @@ class SessionStream : public grpc::ServerBidiReactor<v1::SessionRequest, v1::Ses
     });
   }
   void OnCancel() override {
+    order_.reacts();
     engine_.post(
         [self = shared_from_this()] { self->end(absl::CancelledError("the worker went away")); });
   }
-  void OnDone() override { const std::shared_ptr<SessionStream> self = std::move(self_); }
+  void OnDone() override {
+    order_.reacts();
+    const std::shared_ptr<SessionStream> self = std::move(self_);
+  }
 
   // The engine's thread.
   void send(const v1::SessionResponse& message) override {
@@ -69,6 +77,7 @@ class SessionStream : public grpc::ServerBidiReactor<v1::SessionRequest, v1::Ses
       finished_ = true;
       engine_.close_session(session_);
       engine_.metrics().handled("Session", absl::StatusCodeToString(status.code()));
+      order_.started();
       Finish(wire::to_grpc(status));
     }
   }
@@ -81,7 +90,7 @@ class SessionStream : public grpc::ServerBidiReactor<v1::SessionRequest, v1::Ses
       return;
     }
     session_ = *session;
-    StartRead(&request_);
+    read();
   }
   void handle(bool ok) {
     if (finished_) {
@@ -95,18 +104,24 @@ class SessionStream : public grpc::ServerBidiReactor<v1::SessionRequest, v1::Ses
     if (!status.ok()) {
       end(status);
     } else if (!finished_) {
-      StartRead(&request_);
+      read();
     }
+  }
+  void read() {
+    order_.started();
+    StartRead(&request_);
   }
   void write() {
     if (!writing_ && !finished_ && !queue_.empty()) {
       writing_ = true;
+      order_.started();
       StartWrite(&queue_.front());
     }
   }
 
   Engine& engine_;
   std::shared_ptr<SessionStream> self_;  // as in JobStream
+  wire::ReactorOrder order_;
 
   // Owned by the engine's thread.
   uint64_t session_ = 0;

@@ -105,6 +105,7 @@ OutgoingStream::OutgoingStream(std::shared_ptr<PeerQueues> queues, PeerLane to,
 
 void OutgoingStream::start(const std::shared_ptr<OutgoingStream>& stream) {
   stream->self_ = stream;
+  stream->order_.started();
   stream->queues_->stream_started();
   grpc::GenericStub(stream->channel_)
       .PrepareBidiStreamingCall(&stream->context_, kFramesMethod, grpc::StubOptions(),
@@ -138,12 +139,14 @@ void OutgoingStream::pump() {
 }
 
 void OutgoingStream::OnReadInitialMetadataDone(bool ok) {
+  order_.reacts();
   if (ok && context_.GetServerInitialMetadata().count(kAcceptedKey) > 0) {
     queues_->outgoing_accepted(to_);
   }
 }
 
 void OutgoingStream::OnReadDone(bool ok) {
+  order_.reacts();
   if (ok) {
     context_.TryCancel();  // A peer that sends messages here is none of ours.
   }
@@ -152,11 +155,13 @@ void OutgoingStream::OnReadDone(bool ok) {
 }
 
 void OutgoingStream::OnWriteDone(bool ok) {
+  order_.reacts();
   queues_->write_done(to_, ok);
   pump();
 }
 
 void OutgoingStream::OnDone(const grpc::Status& status) {
+  order_.reacts();
   const std::shared_ptr<OutgoingStream> self = std::move(self_);
   queues_->outgoing_done(
       to_, is_refusal(status.error_code()) ? wire::from_grpc(status) : absl::OkStatus());
@@ -172,6 +177,7 @@ std::shared_ptr<IncomingStream> IncomingStream::make(std::shared_ptr<PeerQueues>
                                                      grpc::GenericCallbackServerContext* context) {
   auto stream = std::make_shared<IncomingStream>(std::move(queues), from, generation, context);
   stream->self_ = stream;
+  stream->order_.started();
   stream->queues_->stream_started();
   return stream;
 }
@@ -207,6 +213,7 @@ void IncomingStream::resume() {
 }
 
 void IncomingStream::OnReadDone(bool ok) {
+  order_.reacts();
   if (ok) {
     if (read_buffer_.Length() == 0) {
       queues_->incoming_ended(from_);
@@ -248,6 +255,7 @@ void IncomingStream::read_on() {
 }
 
 void IncomingStream::OnCancel() {
+  order_.reacts();
   bool accepted = false;
   {
     absl::MutexLock lock(&mutex_);
@@ -261,6 +269,7 @@ void IncomingStream::OnCancel() {
 }
 
 void IncomingStream::OnDone() {
+  order_.reacts();
   const std::shared_ptr<IncomingStream> self = std::move(self_);
   {
     // Whoever frees this object comes after all reactions; the lock makes their order visible.

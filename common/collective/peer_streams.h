@@ -15,6 +15,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "common/collective/peer_queues.h"
+#include "common/wire/reactor_order.h"
 
 namespace laconic::collective {
 
@@ -56,6 +57,7 @@ class OutgoingStream final : public grpc::ClientBidiReactor<grpc::ByteBuffer, gr
   grpc::ByteBuffer write_buffer_;         // Owned by the write under way.
   grpc::ByteBuffer read_buffer_;          // Owned by the read under way.
   std::shared_ptr<OutgoingStream> self_;  // Until OnDone.
+  wire::ReactorOrder order_;
 };
 
 // Takes one peer's frames of one lane.
@@ -96,6 +98,7 @@ class IncomingStream final : public grpc::ServerGenericBidiReactor {
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   grpc::ByteBuffer read_buffer_;          // Owned by the read under way.
   std::shared_ptr<IncomingStream> self_;  // Until OnDone.
+  wire::ReactorOrder order_;
 };
 
 }  // namespace laconic::collective

@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "common/wire/channel.h"
+#include "common/wire/reactor_order.h"
 #include "common/wire/status.h"
 #include "worker/agent/monotonic_clock.h"
 
@@ -35,6 +36,7 @@ class Session::Stream final
     {
       absl::MutexLock lock(&mutex_);
       self_ = std::move(self);
+      order_.started();
       stub_->async()->Session(&context_, this);
       // Writes begin outside of gRPC's callbacks, which it only allows while it is held.
       AddHold();
@@ -91,6 +93,7 @@ class Session::Stream final
   void wait_until_done() { done_->WaitForNotification(); }
 
   void OnReadDone(bool ok) override {
+    order_.reacts();
     if (!ok) {
       let_go();
       return;
@@ -120,6 +123,7 @@ class Session::Stream final
   // The agent's thread gets the last reference: gRPC 1.51 corrupts its callback queue when a
   // channel goes on the thread that serves it.
   void OnDone(const grpc::Status& status) override {
+    order_.reacts();
     const std::shared_ptr<absl::Notification> done = done_;
     inbox_.post([session = session_, self = std::move(self_), status = wire::from_grpc(status)] {
       session->handle_end(self, status);
@@ -149,6 +153,7 @@ class Session::Stream final
   std::unique_ptr<v1::SessionService::Stub> stub_;
   grpc::ClientContext context_;
   std::shared_ptr<Stream> self_;  // written before the call starts and in OnDone()
+  wire::ReactorOrder order_;
   v1::SessionResponse response_;  // gRPC's while a read is outstanding
   const std::shared_ptr<absl::Notification> done_ = std::make_shared<absl::Notification>();
   absl::Mutex mutex_;
