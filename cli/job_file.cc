@@ -172,6 +172,9 @@ void make_paths_absolute(const std::filesystem::path& directory, v1::TrainJobSpe
     make_absolute(directory, spec.mutable_data()->mutable_libsvm()->mutable_train_file());
     make_absolute(directory, spec.mutable_data()->mutable_libsvm()->mutable_eval_file());
   }
+  if (spec.train().has_checkpoint()) {
+    make_absolute(directory, spec.mutable_train()->mutable_checkpoint()->mutable_directory());
+  }
   if (spec.has_result()) {
     make_absolute(directory, spec.mutable_result()->mutable_directory());
   }

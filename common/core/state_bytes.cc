@@ -24,6 +24,7 @@ constexpr uint8_t kText = 1;
 constexpr uint8_t kInteger = 2;
 constexpr uint8_t kFloats = 3;
 constexpr uint8_t kHalves = 4;
+constexpr uint8_t kBytes = 5;
 
 template <typename Number>
 Number number_at(std::span<const uint8_t> bytes, size_t at) {
@@ -68,6 +69,10 @@ void StateWriter::floats(std::span<const float> values) {
 
 void StateWriter::halves(std::span<const uint16_t> values) {
   field(kHalves, sizeof(uint16_t), std::as_bytes(values));
+}
+
+void StateWriter::bytes(std::span<const uint8_t> value) {
+  field(kBytes, 1, std::as_bytes(value));
 }
 
 std::vector<uint8_t> StateWriter::take() && {
@@ -161,6 +166,10 @@ absl::Status StateReader::halves(std::span<uint16_t> out) {
     std::memcpy(out.data(), found.data(), found.size());
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::span<const uint8_t>> StateReader::bytes() {
+  return field(kBytes, 1, next_length());
 }
 
 absl::Status StateReader::done() const {

@@ -29,6 +29,8 @@ class StateWriter {
   void integer(int64_t value);
   void floats(std::span<const float> values);
   void halves(std::span<const uint16_t> values);
+  // What another program part made, a state of its own for example.
+  void bytes(std::span<const uint8_t> value);
 
   // Ends the state; nothing may be written afterwards.
   std::vector<uint8_t> take() &&;
@@ -54,6 +56,8 @@ class StateReader {
   // out: as many as the field must have; overwritten. A NaN or an infinity is DataLoss.
   absl::Status floats(std::span<float> out);
   absl::Status halves(std::span<uint16_t> out);
+  // Refers to the reader's bytes.
+  absl::StatusOr<std::span<const uint8_t>> bytes();
   // Elements of the next field.
   size_t next_length() const;
 

@@ -228,6 +228,10 @@ void check_convex_train(Checker& checker, const v1::Train& train) {
                   "samples and makes its own steps; allowed: unset");
     }
   }
+  if (train.has_checkpoint()) {
+    checker.add("spec.train.checkpoint",
+                "is set with exchange.convex, whose runs begin anew; allowed: unset");
+  }
 }
 
 void fill_convex(v1::Exchange& exchange) {

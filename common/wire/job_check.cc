@@ -316,6 +316,23 @@ bool loss_is_cross_entropy(const v1::Model& model) {
                                  : !model.has_linear();
 }
 
+void check_checkpoint(Checker& checker, const v1::Checkpoint& checkpoint,
+                      const v1::Exchange& exchange) {
+  const std::string path = "spec.train.checkpoint";
+  if (checkpoint.directory().empty()) {
+    checker.missing(path + ".directory", "the path of a directory on the nodes");
+  }
+  checker.file(path + ".directory", checkpoint.directory(), /*required=*/false);
+  if (checkpoint.has_every_steps()) {
+    checker.integer(path + ".every_steps", checkpoint.every_steps(), 1, kBillion);
+  }
+  if (exchange.compressor().has_auto_()) {
+    checker.add(path,
+                "is set with exchange.compressor.auto, which may choose another way the next time; "
+                "allowed: a named compressor (laconic bench link shows what auto would choose)");
+  }
+}
+
 void check_train(Checker& checker, const v1::TrainJobSpec& spec) {
   const v1::Train& train = spec.train();
   const std::string path = "spec.train";
@@ -345,6 +362,9 @@ void check_train(Checker& checker, const v1::TrainJobSpec& spec) {
   if (train.logit_adjustment() > 0 && !loss_is_cross_entropy(spec.model())) {
     checker.add(path + ".logit_adjustment",
                 "is set and the model's loss is not CROSS_ENTROPY; allowed: unset");
+  }
+  if (train.has_checkpoint()) {
+    check_checkpoint(checker, train.checkpoint(), spec.exchange());
   }
 }
 

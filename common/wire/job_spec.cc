@@ -23,6 +23,9 @@ void fill_train(v1::Train& train, bool convex) {
   if (!train.has_eval_samples()) {
     train.set_eval_samples(2000);
   }
+  if (train.has_checkpoint() && !train.checkpoint().has_every_steps()) {
+    train.mutable_checkpoint()->set_every_steps(std::max<int64_t>(1, train.steps() / 10));
+  }
   if (!convex && !train.schedule().has_final_ratio()) {
     train.mutable_schedule()->set_final_ratio(1);
   }

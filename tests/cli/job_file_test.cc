@@ -208,7 +208,7 @@ TEST_F(JobFileTest, PointsAtUnknownKeysAndBadDurations) {
       {"batch_size", "batchsize",
        "job.yaml:15:5: spec.train.batchsize is unknown; did you mean batch_size? allowed: seed, "
        "steps, batch_size, optimizer, schedule, eval_every_steps, eval_samples, clip_norm, "
-       "precision, logit_adjustment"},
+       "precision, logit_adjustment, checkpoint"},
       {"local: {inner_steps: 4}", "sparse: {}",
        "job.yaml:19:5: spec.exchange.sparse is unknown; allowed: dense, local, convex, "
        "lazy, power_sgd, demo, ef21, compressor, round_deadline, schedule, ranks_per_site, lanes"},
@@ -379,7 +379,7 @@ TEST_F(JobFileTest, NamesTheOverrideThatIsWrong) {
   EXPECT_EQ(error_of(kJob, {"spec.train.step=1"}),
             "--set spec.train.step=1: spec.train.step is unknown; did you mean steps? allowed: "
             "seed, steps, batch_size, optimizer, schedule, eval_every_steps, eval_samples, "
-            "clip_norm, precision, logit_adjustment");
+            "clip_norm, precision, logit_adjustment, checkpoint");
   EXPECT_EQ(error_of(kJob, {"steps"}),
             "--set steps: is not PATH=VALUE; write for example --set spec.train.steps=10");
   EXPECT_EQ(error_of(kJob, {"spec.train.steps.x=1"}),

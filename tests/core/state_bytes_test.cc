@@ -20,6 +20,7 @@ std::vector<uint8_t> sample() {
   writer.floats(std::vector<float>{1.5F, -0.0F, 1e-42F});
   writer.halves(std::vector<uint16_t>{1, 65535});
   writer.floats({});
+  writer.bytes(std::vector<uint8_t>{9, 8, 7});
   return std::move(writer).take();
 }
 
@@ -46,6 +47,8 @@ TEST(StateBytesTest, FieldsComeBackBitForBit) {
   ASSERT_OK(reader.halves(halves));
   EXPECT_EQ(halves, (std::vector<uint16_t>{1, 65535}));
   EXPECT_OK(reader.floats({}));
+  ASSERT_OK_AND_ASSIGN(const std::span<const uint8_t> inner, reader.bytes());
+  EXPECT_EQ(std::vector<uint8_t>(inner.begin(), inner.end()), (std::vector<uint8_t>{9, 8, 7}));
   EXPECT_OK(reader.done());
 }
 

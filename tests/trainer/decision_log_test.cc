@@ -16,7 +16,7 @@ constexpr sync::RoundDecision kChanged = {.reason = RoundReason::kChanged, .send
 
 TEST(DecisionLogTest, RoundsAlikeInARowAreOneEntry) {
   DecisionLog log(1000);
-  log.step_done(0, 0, 24, {});
+  log.start(0, 0, 24);
   for (int64_t step = 1; step <= 6; ++step) {
     log.step_done(step, step / 2, 24 + 100 * (step / 2), kAlways);
   }

@@ -43,6 +43,7 @@ class RandomRows final : public Dataset {
     return {.inputs = inputs_.narrow(0, first, count), .labels = labels_.narrow(0, first, count)};
   }
   Batch next_batch() override { return share_batch(0, samples()); }
+  void skip_batches(int64_t /*batches*/) override {}
   int64_t eval_samples() const override { return 0; }
   Batch eval_batch(std::span<const int64_t> /*samples*/) const override { return {}; }
   int64_t eval_batch_size() const override { return 1; }

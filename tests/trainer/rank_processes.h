@@ -76,6 +76,16 @@ class TestWorker final : public v1::TrainerService::Service {
     return mutex_.AwaitWithTimeout(absl::Condition(&there), kPatience);
   }
 
+  // Waits until trainer `token` has reported that it is past `step`.
+  bool wait_for_step(const std::string& token, int64_t step) {
+    const absl::MutexLock lock(&mutex_);
+    const auto there = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      const Reports& reports = reports_[token];
+      return !reports.history.empty() && reports.history.back().step() > step;
+    };
+    return mutex_.AwaitWithTimeout(absl::Condition(&there), kPatience);
+  }
+
   void stop(const std::string& token) {
     const absl::MutexLock lock(&mutex_);
     v1::AttachResponse response;

@@ -61,19 +61,6 @@ TEST(SafetensorsWriterTest, LeavesNoOtherFileBehind) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory.path()), {}), 1);
 }
 
-TEST(SafetensorsWriterTest, FailedWritesLeaveTheOldFileAlone) {
-  const TemporaryDirectory directory;
-  const std::string path = directory.write("m", "old");
-  const absl::Status full = write_whole(path, [&](const std::string& temporary) {
-    std::ofstream(temporary) << "half";
-    return failure(absl::StatusCode::kInternal, kResultNotWritten, "disk full");
-  });
-  EXPECT_THAT(full, StatusIs(absl::StatusCode::kInternal, HasSubstr("disk full")));
-  std::ifstream file(path);
-  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), "old");
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory.path()), {}), 1);
-}
-
 TEST(SafetensorsWriterTest, AMissingDirectoryIsNamed) {
   const std::vector<float> values = {1};
   const absl::Status status =

@@ -184,6 +184,9 @@ TEST(ConvexCheckTest, RefusesWhatFullGradientsHaveNoUseFor) {
   EXPECT_EQ(problems(job_with(gd, "clip_norm: 1")), "spec.train.clip_norm" + why);
   EXPECT_EQ(problems(job_with(gd, "precision: BFLOAT16")), "spec.train.precision" + why);
   EXPECT_EQ(problems(job_with(gd, "logit_adjustment: 1")), "spec.train.logit_adjustment" + why);
+  EXPECT_EQ(problems(job_with(gd, "checkpoint { directory: '/saved' }")),
+            "spec.train.checkpoint is set with exchange.convex, whose runs begin anew; allowed: "
+            "unset\n");
   EXPECT_EQ(problems(job_with(gd, "", "mlp {}")),
             "spec.exchange.convex needs a model whose loss is convex; allowed: with spec.model "
             "softmax or linear\n");

@@ -156,6 +156,27 @@ TEST(CheckJobTest, TakesALogitAdjustmentOfClassLogitsOnly) {
   });
 }
 
+TEST(CheckJobTest, TakesACheckpointWithADirectoryAndANamedCompressor) {
+  expect_violations({
+      {[](auto& j) { j.mutable_spec()->mutable_train()->mutable_checkpoint(); },
+       "spec.train.checkpoint.directory is missing; allowed: the path of a directory on the "
+       "nodes\n"},
+      {[](v1::TrainJob& j) {
+         v1::Checkpoint& checkpoint = *j.mutable_spec()->mutable_train()->mutable_checkpoint();
+         checkpoint.set_directory("/saved");
+         checkpoint.set_every_steps(0);
+       },
+       "spec.train.checkpoint.every_steps is 0; allowed: 1..1000000000\n"},
+      {[](v1::TrainJob& j) {
+         j.mutable_spec()->mutable_train()->mutable_checkpoint()->set_directory("/saved");
+         j.mutable_spec()->mutable_exchange()->mutable_compressor()->mutable_auto_();
+       },
+       "spec.train.checkpoint is set with exchange.compressor.auto, which may choose another way "
+       "the next time; allowed: a named compressor (laconic bench link shows what auto would "
+       "choose)\n"},
+  });
+}
+
 TEST(CheckJobTest, NamesWhatIsWrongWithTrainingAndExchange) {
   expect_violations({
       {[](auto& j) { j.mutable_spec()->mutable_train()->clear_steps(); },
@@ -296,8 +317,11 @@ TEST(CheckJobTest, WantsTheLossOfATorchScriptModel) {
 }
 
 TEST(WithDefaultsTest, FillsInWhatTheProtoPromises) {
-  const v1::TrainJob job = with_defaults(valid_job());
+  v1::TrainJob asked = valid_job();
+  asked.mutable_spec()->mutable_train()->mutable_checkpoint()->set_directory("/saved");
+  const v1::TrainJob job = with_defaults(asked);
   const v1::Train& train = job.spec().train();
+  EXPECT_EQ(train.checkpoint().every_steps(), 70);
   EXPECT_EQ(train.batch_size(), 64);
   EXPECT_EQ(train.eval_every_steps(), 70);
   EXPECT_EQ(train.eval_samples(), 2000);

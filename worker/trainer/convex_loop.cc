@@ -183,7 +183,7 @@ absl::StatusOr<int64_t> iterate_to_the_end(Run& run) {
 
 absl::StatusOr<v1::Finished> train_convex(const ConvexParts& parts) {
   const v1::Convex& spec = parts.job.spec().exchange().convex();
-  const LoopOptions options = loop_options(parts.job);
+  const LoopOptions options = loop_options(parts.job, parts.data.samples());
   const v1::ExchangeChoice choice = choice_of(parts.job);
   const bool anchor = parts.communicator.rank() == 0;
   RunMeter meter(parts.link, options.schedule.steps, parts.flat.layout().elements(),

@@ -36,6 +36,9 @@ class Dataset {
   virtual Batch share_batch(int64_t first, int64_t count) const = 0;
   // The next spec.train.batch_size samples of this rank's endless order.
   virtual Batch next_batch() = 0;
+  // Goes past `batches` of them unread: the order is a function of the seed, so that a checkpoint
+  // need not hold it. A second for some 1e8 samples.
+  virtual void skip_batches(int64_t batches) = 0;
 
   // Held-out samples, the same on every rank that has the same files.
   virtual int64_t eval_samples() const = 0;

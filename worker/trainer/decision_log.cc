@@ -54,11 +54,17 @@ bool alike(const v1::RoundDecision& a, const v1::RoundDecision& b) {
 
 }  // namespace
 
+void DecisionLog::start(int64_t step, int64_t rounds, int64_t payload_bytes) {
+  last_rounds_ = rounds;
+  last_round_step_ = step;
+  last_payload_bytes_ = payload_bytes;
+  told_rounds_ = rounds;
+}
+
 void DecisionLog::step_done(int64_t step, int64_t rounds, int64_t payload_bytes,
                             const sync::RoundDecision& decision) {
   const int64_t made = rounds - last_rounds_;
   if (made <= 0) {
-    last_payload_bytes_ = step == 0 ? payload_bytes : last_payload_bytes_;
     return;
   }
   v1::RoundDecision entry;

@@ -22,9 +22,11 @@ class DecisionLog {
   // parameters: d, for bits per parameter; >= 1.
   explicit DecisionLog(int64_t parameters) : parameters_(parameters) {}
 
-  // Takes note of the step that ended; step 0: of what was sent before. rounds: exchanges so far;
-  // payload_bytes: sent so far to all peers without headers; neither may fall. Several rounds in
-  // one step count alike.
+  // Where the list begins: what was exchanged up to `step` is in none of its entries.
+  void start(int64_t step, int64_t rounds, int64_t payload_bytes);
+
+  // Takes note of the step that ended. rounds: exchanges so far; payload_bytes: sent so far to all
+  // peers without headers; neither may fall. Several rounds in one step count alike.
   void step_done(int64_t step, int64_t rounds, int64_t payload_bytes,
                  const sync::RoundDecision& decision);
 

@@ -48,6 +48,17 @@ absl::Status bad_model(const std::string& message) {
   return failure(absl::StatusCode::kInvalidArgument, kBadModel, message);
 }
 
+absl::Status result_not_written(const absl::Status& status) {
+  if (status.ok() || !wire::error_info(status).reason.empty()) {
+    return status;
+  }
+  return failure(
+      status.code(), kResultNotWritten,
+      absl::StrCat(status.message(),
+                   "; make room, or set spec.result.directory to a place that rank 0 can "
+                   "write to"));
+}
+
 absl::Status exchange_failure(const absl::Status& status, int64_t step, int failed_rank) {
   if (status.ok() || !wire::error_info(status).reason.empty()) {
     return status;

@@ -20,6 +20,8 @@ inline constexpr char kBadFrame[] = "BAD_FRAME";
 inline constexpr char kDigestMismatch[] = "DIGEST_MISMATCH";
 inline constexpr char kOutOfMemory[] = "OUT_OF_MEMORY";
 inline constexpr char kResultNotWritten[] = "RESULT_NOT_WRITTEN";
+inline constexpr char kCheckpointNotWritten[] = "CHECKPOINT_NOT_WRITTEN";
+inline constexpr char kBadCheckpoint[] = "BAD_CHECKPOINT";
 inline constexpr char kStopped[] = "STOPPED";
 inline constexpr char kInternal[] = "INTERNAL";
 
@@ -29,6 +31,10 @@ absl::Status bad_data(const std::string& message);
 absl::Status bad_model(const std::string& message);
 // A status of the given code and reason.
 absl::Status failure(absl::StatusCode code, const char* reason, const std::string& message);
+
+// Gives an error of writing files the reason RESULT_NOT_WRITTEN and says what to do, unless it has
+// a reason.
+absl::Status result_not_written(const absl::Status& status);
 
 // Gives a status from an exchange, which has a code only, its reason: Unavailable is PEER_LOST,
 // DeadlineExceeded ROUND_DEADLINE, DataLoss BAD_FRAME, FailedPrecondition DIGEST_MISMATCH,

@@ -13,7 +13,7 @@
 #include "common/core/status_macros.h"
 #include "worker/trainer/failure.h"
 #include "worker/trainer/nets.h"
-#include "worker/trainer/safetensors_writer.h"
+#include "worker/trainer/whole_file.h"
 
 namespace laconic::trainer {
 namespace {
@@ -79,12 +79,12 @@ class ScriptModel : public Model {
     return result;
   }
 
-  std::vector<std::string> buffer_names() const override {
-    std::vector<std::string> names;
+  std::vector<Buffer> buffers() const override {
+    std::vector<Buffer> result;
     for (const auto& item : module_.named_buffers(/*recurse=*/true)) {
-      names.push_back(item.name);
+      result.push_back({.name = item.name, .value = item.value});
     }
-    return names;
+    return result;
   }
 
   v1::Loss loss() const override { return loss_; }
@@ -99,7 +99,8 @@ class ScriptModel : public Model {
     // On a full disk torch's own file writer ends the process, or says nothing (small models).
     std::ostringstream bytes;
     module_.save(bytes);
-    return write_bytes(path, bytes.view());
+    const std::span<const std::byte> whole = std::as_bytes(std::span(bytes.view()));
+    return write_parts(path, {&whole, 1});
   }
 
  private:

@@ -68,8 +68,12 @@ class Model {
 
   // In the fixed order in which they are flattened.
   virtual std::vector<Parameter> parameters() = 0;
-  // Names of numbers that forward() changes but no gradient trains (BatchNorm statistics).
-  virtual std::vector<std::string> buffer_names() const { return {}; }
+  // Numbers that forward() changes but no gradient trains (BatchNorm statistics), of any type.
+  struct Buffer {
+    std::string name;
+    torch::Tensor value;
+  };
+  virtual std::vector<Buffer> buffers() const { return {}; }
 
   virtual v1::Loss loss() const { return v1::CROSS_ENTROPY; }
   // True for a model that came as a TorchScript file and has a program to save.

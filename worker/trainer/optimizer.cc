@@ -4,11 +4,19 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <span>
 
+#include "common/core/status_macros.h"
 #include "worker/trainer/failure.h"
 
 namespace laconic::trainer {
 namespace {
+
+// Of a contiguous float32 tensor.
+std::span<float> numbers(const torch::Tensor& tensor) {
+  return {tensor.data_ptr<float>(), static_cast<size_t>(tensor.numel())};
+}
 
 class Sgd : public Optimizer {
  public:
@@ -18,21 +26,30 @@ class Sgd : public Optimizer {
         rate_(spec.learning_rate()),
         momentum_(spec.momentum()),
         weight_decay_(spec.weight_decay()),
-        nesterov_(spec.nesterov()) {}
+        nesterov_(spec.nesterov()) {
+    if (momentum_ != 0) {
+      velocity_ = torch::zeros_like(parameters_);  // 0 momentum + g is g, as the first step wants
+    }
+  }
 
   void step(double rate_factor) override {
     const torch::NoGradGuard no_grad;
     torch::Tensor update =
         weight_decay_ == 0 ? gradients_ : gradients_.add(parameters_, weight_decay_);
     if (momentum_ != 0) {
-      if (!velocity_.defined()) {
-        velocity_ = update.clone();
-      } else {
-        velocity_.mul_(momentum_).add_(update);
-      }
+      velocity_.mul_(momentum_).add_(update);
       update = nesterov_ ? update.add(velocity_, momentum_) : velocity_;
     }
     parameters_.sub_(update, rate_ * rate_factor);
+  }
+
+  void save(core::StateWriter& writer) const override {
+    if (velocity_.defined()) {
+      writer.floats(numbers(velocity_));
+    }
+  }
+  absl::Status restore(core::StateReader& reader) override {
+    return velocity_.defined() ? reader.floats(numbers(velocity_)) : absl::OkStatus();
   }
 
  private:
@@ -42,7 +59,7 @@ class Sgd : public Optimizer {
   const double momentum_;
   const double weight_decay_;
   const bool nesterov_;
-  torch::Tensor velocity_;  // m, [d]
+  torch::Tensor velocity_;  // m, [d]; undefined without momentum
 };
 
 class AdamW : public Optimizer {
@@ -75,6 +92,23 @@ class AdamW : public Optimizer {
           moments.second.sqrt().div_(std::sqrt(second_correction)).add_(spec_.epsilon());
       value.addcdiv_(moments.first, divisor, -rate / first_correction);
     }
+  }
+
+  void save(core::StateWriter& writer) const override {
+    writer.integer(steps_);
+    for (const Moments& moments : moments_) {
+      writer.floats(numbers(moments.first));
+      writer.floats(numbers(moments.second));
+    }
+  }
+  absl::Status restore(core::StateReader& reader) override {
+    LACONIC_ASSIGN_OR_RETURN(
+        steps_, reader.integer("optimizer step", 0, std::numeric_limits<int64_t>::max()));
+    for (const Moments& moments : moments_) {
+      LACONIC_RETURN_IF_ERROR(reader.floats(numbers(moments.first)));
+      LACONIC_RETURN_IF_ERROR(reader.floats(numbers(moments.second)));
+    }
+    return absl::OkStatus();
   }
 
  private:
@@ -114,6 +148,19 @@ class Muon : public Optimizer {
       value.sub_(direction, rate * std::sqrt(std::max(1.0, aspect)));
     }
     rest_.step(rate_factor);
+  }
+
+  void save(core::StateWriter& writer) const override {
+    for (const Hidden& hidden : hidden_) {
+      writer.floats(numbers(hidden.velocity));
+    }
+    rest_.save(writer);
+  }
+  absl::Status restore(core::StateReader& reader) override {
+    for (const Hidden& hidden : hidden_) {
+      LACONIC_RETURN_IF_ERROR(reader.floats(numbers(hidden.velocity)));
+    }
+    return rest_.restore(reader);
   }
 
  private:

@@ -9,7 +9,9 @@
 #include <memory>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/core/state_bytes.h"
 #include "laconic/v1/job.pb.h"
 #include "worker/trainer/flat_model.h"
 
@@ -22,6 +24,11 @@ class Optimizer {
 
   // One step; every learning rate of the job is multiplied by `rate_factor`.
   virtual void step(double rate_factor) = 0;
+
+  // What later steps depend on. Restored into an optimizer that was made for the same model and
+  // spec, it goes on bit for bit. Errors of restore: as StateReader.
+  virtual void save(core::StateWriter& writer) const = 0;
+  virtual absl::Status restore(core::StateReader& reader) = 0;
 };
 
 // SGD with momentum: g += wd W; m <- momentum m + g (m = g at the first step);

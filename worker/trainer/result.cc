@@ -9,6 +9,7 @@
 #include "common/core/status_macros.h"
 #include "worker/trainer/failure.h"
 #include "worker/trainer/safetensors_writer.h"
+#include "worker/trainer/whole_file.h"
 
 namespace laconic::trainer {
 namespace {
@@ -16,20 +17,18 @@ namespace {
 namespace fs = std::filesystem;
 
 absl::Status no_place(const std::string& directory, const std::string& why) {
-  return failure(absl::StatusCode::kInternal, kResultNotWritten,
-                 absl::StrCat(directory, ": ", why,
-                              "; set spec.result.directory to a place that rank 0 can write to"));
+  return result_not_written(absl::InternalError(absl::StrCat(directory, ": ", why)));
 }
 
 // c10 throws one exception type for everything, full disks included.
 absl::Status save_script(Model& model, const std::string& path) {
-  return write_whole(path, [&](const std::string& temporary) {
+  return result_not_written(write_whole(path, [&](const std::string& temporary) {
     try {
       return model.save(temporary);
     } catch (const std::exception& error) {
       return no_place(path, first_line(error.what()));
     }
-  });
+  }));
 }
 
 }  // namespace

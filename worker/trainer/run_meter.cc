@@ -26,6 +26,10 @@ v1::ByteCounts to_proto(const RankBytes& bytes) {
   return result;
 }
 
+collective::ByteCounts sum(collective::ByteCounts a, const collective::ByteCounts& b) {
+  return a += b;
+}
+
 void log_point(const v1::HistoryPoint& point) {
   std::string evaluated;
   if (point.has_eval_loss()) {
@@ -59,17 +63,23 @@ RunMeter::RunMeter(WorkerLink& link, int64_t steps, int64_t parameters,
       decisions_(parameters) {}
 
 double RunMeter::seconds() const {
-  return absl::ToDoubleSeconds(absl::Now() - start_);
+  return before_.seconds + absl::ToDoubleSeconds(absl::Now() - start_);
 }
 
 v1::PhaseSeconds RunMeter::phases(const sync::SyncStats& stats) const {
+  const v1::PhaseSeconds& before = before_.phases;
   v1::PhaseSeconds result;
-  result.set_compute(absl::ToDoubleSeconds(compute_));
-  result.set_compress(stats.compress_seconds);
-  result.set_exchange(stats.exchange_seconds);
-  result.set_decompress(stats.decompress_seconds);
-  result.set_evaluate(absl::ToDoubleSeconds(evaluate_));
+  result.set_compute(before.compute() + absl::ToDoubleSeconds(compute_));
+  result.set_compress(before.compress() + stats.compress_seconds);
+  result.set_exchange(before.exchange() + stats.exchange_seconds);
+  result.set_decompress(before.decompress() + stats.decompress_seconds);
+  result.set_evaluate(before.evaluate() + absl::ToDoubleSeconds(evaluate_));
   return result;
+}
+
+v1::ByteCounts RunMeter::byte_counts(const RankBytes& bytes) const {
+  return to_proto({.all = sum(before_.bytes.all, bytes.all),
+                   .between_sites = sum(before_.bytes.between_sites, bytes.between_sites)});
 }
 
 void RunMeter::send_progress(int64_t step, const sync::SyncStats& stats, const RankBytes& bytes) {
@@ -79,7 +89,7 @@ void RunMeter::send_progress(int64_t step, const sync::SyncStats& stats, const R
   progress.set_round(stats.rounds);
   progress.set_seconds(seconds());
   progress.set_train_loss(since_progress_.mean());
-  *progress.mutable_bytes() = to_proto(bytes);
+  *progress.mutable_bytes() = byte_counts(bytes);
   *progress.mutable_phases() = phases(stats);
   progress.set_residual_norm(stats.residual_norm);
   progress.set_pseudo_gradient_norm(stats.update_norm);
@@ -97,8 +107,17 @@ void RunMeter::send_progress(int64_t step, const sync::SyncStats& stats, const R
   since_progress_ = {};
 }
 
-void RunMeter::started(const RankBytes& bytes) {
-  decisions_.step_done(0, 0, bytes.all.payload_sent, {});
+void RunMeter::started(int64_t steps_done, const RunTotals& before, const sync::SyncStats& stats,
+                       const RankBytes& bytes) {
+  before_ = before;
+  decisions_.start(steps_done, stats.rounds, bytes.all.payload_sent);
+}
+
+RunTotals RunMeter::totals(const sync::SyncStats& stats, const RankBytes& bytes) const {
+  return {.seconds = seconds(),
+          .phases = phases(stats),
+          .bytes = {.all = sum(before_.bytes.all, bytes.all),
+                    .between_sites = sum(before_.bytes.between_sites, bytes.between_sites)}};
 }
 
 void RunMeter::tell_decisions() {
@@ -138,7 +157,7 @@ void RunMeter::step_done(const Step& step, const sync::SyncStats& stats, const R
   point.set_step(step.step);
   point.set_round(stats.rounds);
   point.set_seconds(seconds());
-  point.set_sent_bytes(bytes.all.sent);
+  point.set_sent_bytes(before_.bytes.all.sent + bytes.all.sent);
   point.set_train_loss(since_point_.mean());
   if (step.evaluation.has_value()) {
     point.set_eval_loss(step.evaluation->loss);
@@ -165,7 +184,7 @@ v1::Finished RunMeter::finished(int64_t steps, const std::optional<Evaluation>& 
       result.set_eval_accuracy(*evaluation->accuracy);
     }
   }
-  *result.mutable_bytes() = to_proto(bytes);
+  *result.mutable_bytes() = byte_counts(bytes);
   *result.mutable_phases() = phases(stats);
   for (const v1::RoundCount& count : decisions_.counts()) {
     *result.add_decisions() = count;

@@ -28,6 +28,13 @@ struct RankBytes {
 // ranks_per_site: 0 where the job knows no sites.
 RankBytes rank_bytes(const collective::Transport& transport, int ranks_per_site);
 
+// What a run has cost up to a step, kept when it goes on from a checkpoint.
+struct RunTotals {
+  double seconds = 0;
+  v1::PhaseSeconds phases;
+  RankBytes bytes;
+};
+
 // Owned by one thread.
 class RunMeter {
  public:
@@ -36,8 +43,12 @@ class RunMeter {
   // the last report. The clock starts now.
   RunMeter(WorkerLink& link, int64_t steps, int64_t parameters, const v1::ExchangeChoice& choice);
 
-  // What was sent before the first step belongs to no round.
-  void started(const RankBytes& bytes);
+  // Before the first step that this process takes. before: of the run up to there. What was
+  // exchanged until now belongs to no round.
+  void started(int64_t steps_done, const RunTotals& before, const sync::SyncStats& stats,
+               const RankBytes& bytes);
+  // Of the run so far, what came before started() included.
+  RunTotals totals(const sync::SyncStats& stats, const RankBytes& bytes) const;
 
   // Runs `work` and counts its time as computing, or as evaluating.
   template <typename Work>
@@ -94,6 +105,7 @@ class RunMeter {
 
   double seconds() const;
   v1::PhaseSeconds phases(const sync::SyncStats& stats) const;
+  v1::ByteCounts byte_counts(const RankBytes& bytes) const;
   void send_progress(int64_t step, const sync::SyncStats& stats, const RankBytes& bytes);
   void tell_decisions();
 
@@ -101,6 +113,7 @@ class RunMeter {
   const int64_t steps_;
   const int64_t point_every_;
   const v1::ExchangeChoice choice_;
+  RunTotals before_;
   const absl::Time start_;
   absl::Time next_progress_;
   absl::Duration compute_;

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <map>
 #include <new>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -20,6 +21,7 @@
 #include "common/sync/sync_method.h"
 #include "common/wire/job_spec.h"
 #include "common/wire/status.h"
+#include "worker/trainer/checkpoint_store.h"
 #include "worker/trainer/convex_loop.h"
 #include "worker/trainer/dataset.h"
 #include "worker/trainer/exchange_choice.h"
@@ -61,6 +63,7 @@ struct Loaded {
   std::unique_ptr<Model> model;
   std::unique_ptr<FlatModel> flat;
   std::unique_ptr<Optimizer> optimizer;  // Null with exchange.convex.
+  std::optional<CheckpointStore> checkpoints;
 };
 
 std::string result_directory(const RankOptions& options, const v1::TrainJob& job) {
@@ -69,7 +72,10 @@ std::string result_directory(const RankOptions& options, const v1::TrainJob& job
 }
 
 void warn_about_buffers(const Model& model, World world, WorkerLink& link) {
-  const std::vector<std::string> names = model.buffer_names();
+  std::vector<std::string> names;
+  for (const Model::Buffer& buffer : model.buffers()) {
+    names.push_back(buffer.name);
+  }
   if (names.empty() || world.rank != 0) {
     return;
   }
@@ -91,6 +97,11 @@ absl::StatusOr<Loaded> load(const RankOptions& options) {
   torch::set_num_threads(spec.workers().threads_per_rank());
   if (options.world.rank == 0) {
     LACONIC_RETURN_IF_ERROR(prepare_result_directory(result_directory(options, loaded.job)));
+  }
+  if (spec.train().has_checkpoint()) {
+    LACONIC_ASSIGN_OR_RETURN(
+        loaded.checkpoints,
+        CheckpointStore::open(spec.train().checkpoint().directory(), options.world.rank));
   }
   LACONIC_ASSIGN_OR_RETURN(loaded.data, load_dataset(loaded.job, options.world));
   LACONIC_ASSIGN_OR_RETURN(loaded.model,
@@ -159,7 +170,7 @@ absl::StatusOr<v1::Finished> end_after_measuring(const ExchangeChoice& choice,
 }
 
 // By the loop that the job's exchange needs.
-absl::StatusOr<v1::Finished> train_loaded(const Loaded& loaded, const core::ExchangeSpec& exchange,
+absl::StatusOr<v1::Finished> train_loaded(Loaded& loaded, const core::ExchangeSpec& exchange,
                                           const DataPlane& plane, WorkerLink& link,
                                           const StopSignal& stop) {
   if (loaded.job.spec().exchange().has_convex()) {
@@ -191,8 +202,9 @@ absl::StatusOr<v1::Finished> train_loaded(const Loaded& loaded, const core::Exch
                 .transport = *plane.transport,
                 .link = link,
                 .stop = stop,
-                .choice = choice.message},
-               loop_options(loaded.job));
+                .choice = choice.message,
+                .checkpoints = loaded.checkpoints.has_value() ? &*loaded.checkpoints : nullptr},
+               loop_options(loaded.job, loaded.data->samples()));
 }
 
 std::map<std::string, std::string> result_metadata(const Loaded& loaded, int64_t steps) {
@@ -209,7 +221,7 @@ std::map<std::string, std::string> result_metadata(const Loaded& loaded, int64_t
 absl::StatusOr<v1::Finished> run_rank(const RankOptions& options,
                                       const std::shared_ptr<WorkerLink>& link,
                                       const std::shared_ptr<StopSignal>& stop) {
-  LACONIC_ASSIGN_OR_RETURN(const Loaded loaded, load(options));
+  LACONIC_ASSIGN_OR_RETURN(Loaded loaded, load(options));
   LACONIC_RETURN_IF_ERROR(stop->status());
   const core::ExchangeSpec exchange = wire::exchange_spec(loaded.job);
   const auto plane = std::make_shared<DataPlane>();

@@ -55,6 +55,7 @@ class SparseDataset : public Dataset {
   Batch next_batch() override {
     return gather(parts_.train, order_.next(parts_.batch_size), /*first=*/0);
   }
+  void skip_batches(int64_t batches) override { order_.skip(batches * parts_.batch_size); }
 
   int64_t eval_samples() const override {
     return parts_.held_out ? parts_.train.rows.count() - parts_.train_count

@@ -138,12 +138,27 @@ std::vector<int64_t> SampleOrder::next(int64_t count) {
   samples.reserve(static_cast<size_t>(count));
   while (static_cast<int64_t>(samples.size()) < count) {
     if (position_ == order_.size()) {
-      order_ = random_.permutation(size());
-      position_ = 0;
+      start_pass();
     }
     samples.push_back(share_[static_cast<size_t>(order_[position_++])]);
   }
   return samples;
+}
+
+void SampleOrder::skip(int64_t count) {
+  while (count > 0) {
+    if (position_ == order_.size()) {
+      start_pass();
+    }
+    const int64_t passed = std::min(count, size() - static_cast<int64_t>(position_));
+    position_ += static_cast<size_t>(passed);
+    count -= passed;
+  }
+}
+
+void SampleOrder::start_pass() {
+  order_ = random_.permutation(size());
+  position_ = 0;
 }
 
 std::vector<int64_t> evenly_spaced(int64_t total, int64_t count) {

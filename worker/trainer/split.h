@@ -57,11 +57,15 @@ class SampleOrder {
 
   // The next `count` samples; a pass may end within.
   std::vector<int64_t> next(int64_t count);
+  // As next(count), without the samples.
+  void skip(int64_t count);
   // The share as it was given.
   std::span<const int64_t> share() const { return share_; }
   int64_t size() const { return static_cast<int64_t>(share_.size()); }
 
  private:
+  void start_pass();
+
   std::vector<int64_t> share_;
   core::Random random_;
   std::vector<int64_t> order_;

@@ -52,12 +52,15 @@ class TextDataset : public Dataset {
   }
   Batch next_batch() override {
     std::vector<int64_t> starts(static_cast<size_t>(parts_.batch_size));
-    const int64_t places = parts_.train.end - parts_.train.begin - parts_.context;
     for (int64_t& start : starts) {
-      start =
-          parts_.train.begin + static_cast<int64_t>(random_.below(static_cast<uint64_t>(places)));
+      start = next_start();
     }
     return windows(starts);
+  }
+  void skip_batches(int64_t batches) override {
+    for (int64_t i = 0; i < batches * parts_.batch_size; ++i) {
+      next_start();
+    }
   }
 
   int64_t eval_samples() const override {
@@ -77,6 +80,11 @@ class TextDataset : public Dataset {
   }
 
  private:
+  int64_t next_start() {
+    const int64_t places = parts_.train.end - parts_.train.begin - parts_.context;
+    return parts_.train.begin + static_cast<int64_t>(random_.below(static_cast<uint64_t>(places)));
+  }
+
   Batch windows(const std::vector<int64_t>& starts) const {
     const auto count = static_cast<int64_t>(starts.size());
     const torch::Tensor tokens = torch::empty({count, parts_.context + 1}, torch::kInt64);

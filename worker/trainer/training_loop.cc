@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "common/core/status_macros.h"
 #include "common/wire/job_spec.h"
+#include "worker/trainer/checkpointer.h"
 #include "worker/trainer/failure.h"
 #include "worker/trainer/logit_offsets.h"
 
@@ -143,7 +144,7 @@ absl::StatusOr<Evaluation> evaluate_on_rank_0(const TrainingParts& parts,
 
 }  // namespace
 
-LoopOptions loop_options(const v1::TrainJob& job) {
+LoopOptions loop_options(const v1::TrainJob& job, int64_t samples) {
   const v1::Train& train = job.spec().train();
   LoopOptions options;
   const core::ExchangeSpec exchange = wire::exchange_spec(job);
@@ -161,6 +162,10 @@ LoopOptions loop_options(const v1::TrainJob& job) {
   options.logit_adjustment = train.logit_adjustment();
   options.eval_every_steps = train.eval_every_steps();
   options.eval_samples = train.eval_samples();
+  if (train.has_checkpoint()) {
+    options.checkpoint_every_steps = train.checkpoint().every_steps();
+    options.fingerprint = job_fingerprint(job, samples);
+  }
   return options;
 }
 
@@ -169,14 +174,19 @@ absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions
   const bool evaluates = parts.communicator.rank() == 0;
   const sync::ModelView view = parts.flat.view();
   LACONIC_ASSIGN_OR_RETURN(const torch::Tensor offsets, agree_on_offsets(parts, options));
-  LACONIC_RETURN_IF_ERROR(exchanged(parts, 0, parts.sync.begin(view)));
+  Checkpointer checkpointer(parts, options.checkpoint_every_steps, options.fingerprint);
+  LACONIC_ASSIGN_OR_RETURN(const RunState begun, checkpointer.resume());
+  if (begun.step == 0) {
+    LACONIC_RETURN_IF_ERROR(exchanged(parts, 0, parts.sync.begin(view)));
+  }
   RunMeter meter(parts.link, steps, static_cast<int64_t>(view.parameters.size()),
                  evaluates ? parts.choice : v1::ExchangeChoice());
-  meter.started(rank_bytes(parts.transport, options.ranks_per_site));
+  const auto bytes = [&] { return rank_bytes(parts.transport, options.ranks_per_site); };
+  meter.started(begun.step, begun.totals, parts.sync.stats(), bytes());
   std::optional<Evaluation> evaluation;
-  bool evaluation_is_due = false;
+  bool evaluation_is_due = begun.evaluation_is_due;
   parts.model.set_training(true);
-  for (int64_t step = 1; step <= steps; ++step) {
+  for (int64_t step = begun.step + 1; step <= steps; ++step) {
     LACONIC_RETURN_IF_ERROR(parts.stop.status());
     LACONIC_ASSIGN_OR_RETURN(const double loss, meter.compute([&] {
       return compute_gradients(parts, options, offsets);
@@ -209,10 +219,15 @@ absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions
         done.evaluation = evaluation;
       }
     }
-    meter.step_done(done, parts.sync.stats(), rank_bytes(parts.transport, options.ranks_per_site));
+    meter.step_done(done, parts.sync.stats(), bytes());
+    if (!last && checkpointer.is_due(step)) {
+      LACONIC_RETURN_IF_ERROR(
+          checkpointer.save({.step = step,
+                             .evaluation_is_due = evaluation_is_due,
+                             .totals = meter.totals(parts.sync.stats(), bytes())}));
+    }
   }
-  v1::Finished finished = meter.finished(steps, evaluation, parts.sync.stats(),
-                                         rank_bytes(parts.transport, options.ranks_per_site));
+  v1::Finished finished = meter.finished(steps, evaluation, parts.sync.stats(), bytes());
   report_exchange(parts.choice, parts.transport, finished);
   finished.set_digest(parts.sync.digest());
   return finished;

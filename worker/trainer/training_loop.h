@@ -4,11 +4,13 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "common/collective/communicator.h"
 #include "common/sync/sync_method.h"
 #include "laconic/v1/trainer.pb.h"
+#include "worker/trainer/checkpoint_store.h"
 #include "worker/trainer/dataset.h"
 #include "worker/trainer/flat_model.h"
 #include "worker/trainer/models.h"
@@ -26,12 +28,14 @@ struct LoopOptions {
   bool bfloat16_products = false;   // spec.train.precision
   double logit_adjustment = 0;      // tau of logit_offsets.h; 0: none
   absl::Duration round_deadline = absl::Seconds(60);
-  int ranks_per_site = 0;        // 0: the job knows no sites.
-  int64_t eval_every_steps = 1;  // >= 1
-  int64_t eval_samples = 2000;   // On the way; the end takes all.
+  int ranks_per_site = 0;              // 0: the job knows no sites.
+  int64_t eval_every_steps = 1;        // >= 1
+  int64_t eval_samples = 2000;         // On the way; the end takes all.
+  int64_t checkpoint_every_steps = 1;  // >= 1; with TrainingParts::checkpoints
+  std::string fingerprint;             // of checkpointer.h
 };
-// Of a job whose defaults are filled in.
-LoopOptions loop_options(const v1::TrainJob& job);
+// Of a job whose defaults are filled in. samples: in this rank's share.
+LoopOptions loop_options(const v1::TrainJob& job, int64_t samples);
 
 // All that one rank trains with; the loop owns none of it.
 struct TrainingParts {
@@ -45,16 +49,18 @@ struct TrainingParts {
   WorkerLink& link;
   const StopSignal& stop;
   const v1::ExchangeChoice& choice;  // for the reports
+  CheckpointStore* checkpoints;      // null: none are written
 };
 
-// Trains to the end and ends the exchange in good order. Rank 0 evaluates at the first shared state
+// Trains to the end, from the last checkpoint of all ranks on if there is one, and ends the
+// exchange in good order. Rank 0 evaluates at the first shared state
 // at or after every multiple of eval_every_steps, the others go on and wait for it in their next
 // exchange; it tells them that it is alive. It evaluates the end when nobody waits any more.
 //
 //   returns  the last report, files not yet set
 //
 // Errors: reason DIVERGED if a loss is not finite, on held-out data too; those of the exchange with
-// their reason; the reason of `stop`.
+// their reason; those of Checkpointer::resume(); the reason of `stop`.
 absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions& options);
 
 // Loss and accuracy over `samples` held-out samples, evenly spaced; all when there are fewer.

@@ -1,0 +1,326 @@
+#include "worker/trainer/checkpointer.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <spdlog/spdlog.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "common/core/digest.h"
+#include "common/core/status_macros.h"
+#include "worker/trainer/failure.h"
+
+namespace laconic::trainer {
+namespace {
+
+constexpr int64_t kAnyCount = std::numeric_limits<int64_t>::max();
+constexpr size_t kOffersMax = 16;
+constexpr double kNanos = 1e9;
+
+// Of a contiguous tensor of any type.
+std::span<uint8_t> raw_bytes(const torch::Tensor& tensor) {
+  return {static_cast<uint8_t*>(tensor.data_ptr()), tensor.nbytes()};
+}
+
+absl::Status restore_raw(std::string_view what, core::StateReader& reader,
+                         const torch::Tensor& tensor) {
+  LACONIC_ASSIGN_OR_RETURN(const std::span<const uint8_t> saved, reader.bytes());
+  if (saved.size() != tensor.nbytes()) {
+    return absl::DataLossError(absl::StrCat("state: ", absl::string_view(what.data(), what.size()),
+                                            " has ", saved.size(), " bytes, due are ",
+                                            tensor.nbytes()));
+  }
+  torch::Tensor copy = torch::empty_like(tensor, torch::MemoryFormat::Contiguous);
+  std::memcpy(copy.data_ptr(), saved.data(), saved.size());
+  const torch::NoGradGuard no_grad;
+  torch::Tensor(tensor).copy_(copy);
+  return absl::OkStatus();
+}
+
+// The random numbers that models draw (dropout).
+torch::Tensor generator_state() {
+  at::Generator generator = at::detail::getDefaultCPUGenerator();
+  const std::lock_guard<std::mutex> lock(generator.mutex());
+  return generator.get_state();
+}
+
+absl::Status restore_generator(core::StateReader& reader) {
+  const torch::Tensor state = generator_state();
+  LACONIC_RETURN_IF_ERROR(restore_raw("the random generator", reader, state));
+  at::Generator generator = at::detail::getDefaultCPUGenerator();
+  const std::lock_guard<std::mutex> lock(generator.mutex());
+  generator.set_state(state);
+  return absl::OkStatus();
+}
+
+std::array<int64_t*, 8> counters(RankBytes& bytes) {
+  return {&bytes.all.sent,
+          &bytes.all.received,
+          &bytes.all.payload_sent,
+          &bytes.all.payload_received,
+          &bytes.between_sites.sent,
+          &bytes.between_sites.received,
+          &bytes.between_sites.payload_sent,
+          &bytes.between_sites.payload_received};
+}
+
+// Seconds as whole nanoseconds: a state has no field for fractions.
+void save_seconds(core::StateWriter& writer, double seconds) {
+  writer.integer(std::llround(seconds * kNanos));
+}
+
+void save_totals(core::StateWriter& writer, RunTotals totals) {
+  save_seconds(writer, totals.seconds);
+  const v1::PhaseSeconds& phases = totals.phases;
+  for (const double seconds : {phases.compute(), phases.compress(), phases.exchange(),
+                               phases.decompress(), phases.evaluate()}) {
+    save_seconds(writer, seconds);
+  }
+  for (const int64_t* counter : counters(totals.bytes)) {
+    writer.integer(*counter);
+  }
+}
+
+absl::StatusOr<RunTotals> restore_totals(core::StateReader& reader) {
+  std::array<double, 6> seconds{};
+  for (double& value : seconds) {
+    LACONIC_ASSIGN_OR_RETURN(const int64_t nanos, reader.integer("a time", 0, kAnyCount));
+    value = static_cast<double>(nanos) / kNanos;
+  }
+  RunTotals totals;
+  totals.seconds = seconds[0];
+  totals.phases.set_compute(seconds[1]);
+  totals.phases.set_compress(seconds[2]);
+  totals.phases.set_exchange(seconds[3]);
+  totals.phases.set_decompress(seconds[4]);
+  totals.phases.set_evaluate(seconds[5]);
+  for (int64_t* counter : counters(totals.bytes)) {
+    LACONIC_ASSIGN_OR_RETURN(*counter, reader.integer("a byte count", 0, kAnyCount));
+  }
+  return totals;
+}
+
+// Not a number of the job: two runs of one job must differ.
+int64_t new_course() {
+  std::random_device device;
+  return static_cast<int64_t>(uint64_t{device()} << 32 | device());
+}
+
+collective::Payload payload_of(std::span<const uint8_t> bytes) {
+  const auto buffer = std::make_shared<core::ByteBuffer>(bytes.size());
+  std::ranges::copy(bytes, buffer->bytes().begin());
+  return collective::Payload(buffer);
+}
+
+}  // namespace
+
+std::string job_fingerprint(const v1::TrainJob& job, int64_t samples) {
+  v1::TrainJobSpec spec = job.spec();
+  spec.clear_preset();  // it is filled in
+  spec.clear_result();
+  spec.clear_limits();
+  v1::Train& train = *spec.mutable_train();
+  train.clear_checkpoint();
+  train.clear_eval_every_steps();
+  train.clear_eval_samples();
+  spec.mutable_exchange()->clear_round_deadline();
+  const std::string text = spec.SerializeAsString();  // without maps: the same everywhere
+  const uint64_t digest =
+      core::digest(std::span(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
+  return absl::StrCat(core::format_digest(digest), " with ", samples, " samples");
+}
+
+Checkpointer::Checkpointer(const TrainingParts& parts, int64_t every_steps, std::string fingerprint)
+    : parts_(parts), every_steps_(every_steps), fingerprint_(std::move(fingerprint)) {}
+
+absl::Status Checkpointer::exchanged(int64_t step, const absl::Status& status) const {
+  return exchange_failure(status, step, parts_.communicator.failed_rank());
+}
+
+void Checkpointer::tell(const char* reason, const std::string& message) const {
+  spdlog::info("{}", message);
+  v1::TrainerReport report;
+  v1::TrainerEvent& event = *report.mutable_event();
+  event.mutable_time()->set_seconds(absl::ToUnixSeconds(absl::Now()));
+  event.set_reason(reason);
+  event.set_message(message);
+  parts_.link.report(std::move(report));
+}
+
+absl::Status Checkpointer::refused(int64_t step, const absl::Status& why) const {
+  return failure(
+      absl::StatusCode::kInvalidArgument, kBadCheckpoint,
+      absl::StrCat(parts_.checkpoints->path_of(step), ": ", why.message(),
+                   "; run the job that made it, remove the directory on every node to begin anew, "
+                   "or give this job a spec.train.checkpoint.directory of its own"));
+}
+
+// What stands before the course.
+absl::StatusOr<core::StateReader> Checkpointer::open(std::span<const uint8_t> bytes) const {
+  LACONIC_ASSIGN_OR_RETURN(core::StateReader reader, core::StateReader::open(bytes));
+  LACONIC_RETURN_IF_ERROR(reader.expect_text("job", fingerprint_));
+  const int rank = parts_.communicator.rank();
+  LACONIC_RETURN_IF_ERROR(reader.integer("rank", rank, rank).status());
+  return reader;
+}
+
+// The newest ones; two are usual.
+absl::StatusOr<std::vector<Checkpointer::Offer>> Checkpointer::own_offers() const {
+  std::vector<Offer> offers;
+  for (const int64_t step : parts_.checkpoints->steps()) {
+    LACONIC_ASSIGN_OR_RETURN(const std::vector<uint8_t> bytes, parts_.checkpoints->read(step));
+    absl::StatusOr<core::StateReader> reader = open(bytes);
+    if (!reader.ok()) {
+      return refused(step, reader.status());
+    }
+    LACONIC_ASSIGN_OR_RETURN(const int64_t course, reader->integer());
+    offers.push_back({.step = step, .course = course});
+  }
+  if (offers.size() > kOffersMax) {
+    offers.erase(offers.begin(), offers.end() - kOffersMax);
+  }
+  return offers;
+}
+
+// Every rank offers what it has, so that all come to the same answer: the newest common state, or
+// step 0 with the number of a new course.
+absl::StatusOr<Checkpointer::Offer> Checkpointer::agree() const {
+  LACONIC_ASSIGN_OR_RETURN(std::vector<Offer> common, own_offers());
+  std::vector<Offer> sent = {{.step = 0, .course = new_course()}};
+  sent.insert(sent.end(), common.begin(), common.end());
+  const std::span<const Offer> own(sent);
+  absl::StatusOr<std::vector<collective::Payload>> answers = parts_.communicator.all_gather(
+      payload_of({reinterpret_cast<const uint8_t*>(own.data()), own.size_bytes()}),
+      (kOffersMax + 1) * sizeof(Offer), {});
+  LACONIC_RETURN_IF_ERROR(exchanged(/*step=*/0, answers.status()));
+  Offer agreed;
+  bool any = false;
+  std::vector<size_t> without;
+  for (size_t rank = 0; rank < answers->size(); ++rank) {
+    const collective::Payload& payload = (*answers)[rank];
+    std::vector<Offer> theirs(payload.size / sizeof(Offer));
+    if (theirs.empty()) {
+      return exchanged(0, absl::DataLossError(absl::StrCat("rank ", rank, " offers nothing")));
+    }
+    std::memcpy(theirs.data(), payload.data, theirs.size() * sizeof(Offer));
+    agreed.course = rank == 0 ? theirs[0].course : agreed.course;
+    any = any || theirs.size() > 1;
+    if (theirs.size() == 1) {
+      without.push_back(rank);
+    }
+    std::erase_if(common, [&](const Offer& o) { return std::ranges::count(theirs, o) == 0; });
+  }
+  for (const Offer& offer : common) {
+    agreed = offer.step > agreed.step ? offer : agreed;
+  }
+  if (agreed.step == 0 && any && parts_.communicator.rank() == 0) {
+    tell("BEGINS_ANEW",
+         absl::StrCat("the checkpoints in ", parts_.checkpoints->directory(), " are not used: ",
+                      without.empty() ? "there is no step that all ranks have"
+                                      : absl::StrCat("none on the node of rank ",
+                                                     absl::StrJoin(without, ", "))));
+  }
+  return agreed;
+}
+
+absl::StatusOr<RunState> Checkpointer::resume() {
+  if (parts_.checkpoints == nullptr) {
+    return RunState();
+  }
+  CheckpointStore& store = *parts_.checkpoints;
+  LACONIC_ASSIGN_OR_RETURN(const Offer agreed, agree());
+  course_ = agreed.course;
+  if (agreed.step == 0) {
+    return RunState();
+  }
+  LACONIC_ASSIGN_OR_RETURN(const std::vector<uint8_t> bytes, store.read(agreed.step));
+  absl::StatusOr<RunState> state = restore(bytes);
+  if (!state.ok()) {
+    return refused(agreed.step, state.status());
+  }
+  store.keep_only(agreed.step);
+  parts_.data.skip_batches(agreed.step);
+  if (parts_.communicator.rank() == 0) {
+    tell("RESUMED",
+         absl::StrCat("goes on after step ", agreed.step, ", saved in ", store.directory()));
+  }
+  return state;
+}
+
+absl::Status Checkpointer::save(const RunState& state) {
+  LACONIC_RETURN_IF_ERROR(exchanged(state.step, parts_.sync.settle()));
+  LACONIC_ASSIGN_OR_RETURN(const std::vector<uint8_t> bytes, encode(state));
+  CheckpointStore& store = *parts_.checkpoints;
+  const absl::Status written = store.write(state.step, bytes);
+  if (!written.ok() && !last_write_failed_) {
+    tell("CHECKPOINT_NOT_WRITTEN",
+         absl::StrCat(written.message(), " (the run goes on; the last checkpoint stays)"));
+  }
+  last_write_failed_ = !written.ok();
+  // Without a byte: done; with one: failed.
+  const uint8_t failed = 1;
+  const absl::StatusOr<std::vector<collective::Payload>> answers =
+      parts_.communicator.all_gather(payload_of({&failed, written.ok() ? size_t{0} : size_t{1}}),
+                                     /*payload_bytes_max=*/1, parts_.sync.next_tag());
+  LACONIC_RETURN_IF_ERROR(exchanged(state.step, answers.status()));
+  if (std::ranges::all_of(*answers, [](const auto& answer) { return answer.size == 0; })) {
+    store.keep_only(state.step);
+    spdlog::info("step={} checkpoint of {} bytes written", state.step, bytes.size());
+  } else {
+    store.remove(state.step);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<uint8_t>> Checkpointer::encode(const RunState& state) const {
+  core::StateWriter writer;
+  writer.text(fingerprint_);
+  writer.integer(parts_.communicator.rank());
+  writer.integer(course_);
+  writer.integer(state.step);
+  writer.integer(state.evaluation_is_due ? 1 : 0);
+  save_totals(writer, state.totals);
+  writer.floats(parts_.flat.view().parameters);
+  parts_.optimizer.save(writer);
+  for (const Model::Buffer& buffer : parts_.model.buffers()) {
+    writer.bytes(raw_bytes(buffer.value.contiguous()));
+  }
+  writer.bytes(raw_bytes(generator_state()));
+  LACONIC_ASSIGN_OR_RETURN(const std::vector<uint8_t> sync, parts_.sync.save());
+  writer.bytes(sync);
+  return std::move(writer).take();
+}
+
+absl::StatusOr<RunState> Checkpointer::restore(std::span<const uint8_t> bytes) const {
+  LACONIC_ASSIGN_OR_RETURN(core::StateReader reader, open(bytes));
+  LACONIC_RETURN_IF_ERROR(reader.integer().status());  // the course
+  RunState state;
+  LACONIC_ASSIGN_OR_RETURN(state.step, reader.integer("step", 1, kAnyCount));
+  LACONIC_ASSIGN_OR_RETURN(const int64_t due, reader.integer("evaluation", 0, 1));
+  state.evaluation_is_due = due == 1;
+  LACONIC_ASSIGN_OR_RETURN(state.totals, restore_totals(reader));
+  LACONIC_RETURN_IF_ERROR(reader.floats(parts_.flat.view().parameters));
+  LACONIC_RETURN_IF_ERROR(parts_.optimizer.restore(reader));
+  for (const Model::Buffer& buffer : parts_.model.buffers()) {
+    LACONIC_RETURN_IF_ERROR(restore_raw(buffer.name, reader, buffer.value));
+  }
+  LACONIC_RETURN_IF_ERROR(restore_generator(reader));
+  LACONIC_ASSIGN_OR_RETURN(const std::span<const uint8_t> sync, reader.bytes());
+  LACONIC_RETURN_IF_ERROR(parts_.sync.restore(sync));
+  LACONIC_RETURN_IF_ERROR(reader.done());
+  return state;
+}
+
+}  // namespace laconic::trainer
