@@ -22,6 +22,7 @@
 #include "common/core/bits.h"
 #include "common/core/crc32c.h"
 #include "common/core/payload_size.h"
+#include "common/core/state_bytes.h"
 #include "tests/compress/test_vectors.h"
 #include "tests/fuzz/checks.h"
 #include "tests/fuzz/codec_input.h"
@@ -253,6 +254,22 @@ void add_data(const Corpus& corpus) {
   corpus.add("data_files", "libsvm", seed);
 }
 
+void add_states(const Corpus& corpus) {
+  core::StateWriter writer;
+  writer.text("laconic");
+  writer.integer(-7);
+  writer.floats(std::vector<float>{1.5F, -0.0F, 1e-42F});
+  writer.halves(std::vector<uint16_t>{1, 65535});
+  writer.bytes(std::vector<uint8_t>{9, 8, 7});
+  writer.floats({});
+  Seed whole = std::move(writer).take();
+  whole.resize(whole.size() - sizeof(uint64_t));  // the target adds the digest
+  corpus.add("state", "all_kinds", whole);
+  Seed none = core::StateWriter().take();
+  none.resize(none.size() - sizeof(uint64_t));
+  corpus.add("state", "no_field", none);
+}
+
 int write_all(const std::string& source) {
   const Corpus corpus(source + "/tests/fuzz/corpus");
   add_codecs(corpus);
@@ -261,6 +278,7 @@ int write_all(const std::string& source) {
   add_exchanges(corpus);
   add_jobs(corpus, source);
   add_data(corpus);
+  add_states(corpus);
   return 0;
 }
 

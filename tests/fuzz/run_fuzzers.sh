@@ -3,6 +3,8 @@
 #
 #   tests/fuzz/run_fuzzers.sh BUILD_DIR SECONDS [TARGET...]
 #
+# FUZZ_SEED: of the random choices; the same number tries the same inputs, as far as time allows. Unset
+# or 0: another one each time.
 # Starts from tests/fuzz/corpus; what a run learns stays in BUILD_DIR/corpus for the next one.
 # Prints executions per target. An input that breaks something is kept below BUILD_DIR/crashes, its
 # path is printed, and the exit code is 1; BUILD_DIR/bin/fuzz_TARGET FILE repeats it.
@@ -31,7 +33,7 @@ mkdir -p "$TMPDIR"
 fuzz() {
   local target=$1 corpus=$build/corpus/$1 crashes=$build/crashes/$1 status=0
   mkdir -p "$corpus" "$crashes"
-  "$build/bin/fuzz_$target" -max_total_time="$seconds" -max_len=8192 -timeout=20 -rss_limit_mb=2048 \
+  "$build/bin/fuzz_$target" -max_total_time="$seconds" -seed="${FUZZ_SEED:-0}" -max_len=8192 -timeout=20 -rss_limit_mb=2048 \
     -print_final_stats=1 -artifact_prefix="$crashes/" "$corpus" "$seeds/$target" \
     >"$build/$target.log" 2>&1 || status=$?
   local executions

@@ -5,13 +5,14 @@
 namespace laconic::fuzz {
 
 std::span<const NamedTarget> all_targets() {
-  static constexpr std::array<NamedTarget, 7> kTargets = {{{"codec_decode", codec_decode},
+  static constexpr std::array<NamedTarget, 8> kTargets = {{{"codec_decode", codec_decode},
                                                            {"codec_encode", codec_encode},
                                                            {"positions", positions},
                                                            {"frame", frame},
                                                            {"communicator", communicator},
                                                            {"job_file", job_file},
-                                                           {"data_files", data_files}}};
+                                                           {"data_files", data_files},
+                                                           {"state", state}}};
   return kTargets;
 }
 

@@ -33,6 +33,8 @@ bool job_file(Bytes input);
 // A data file. Input: a byte (even: IDX, odd: LIBSVM), a byte of classes or features, then for IDX
 // 2 bytes with the size of the images' file, then the files.
 bool data_files(Bytes input);
+// A saved state without its digest, which is made right.
+bool state(Bytes input);
 
 struct NamedTarget {
   const char* name = nullptr;

@@ -178,5 +178,61 @@ TEST(OptimizerTest, RefusesAJobWithoutOne) {
                                 ::testing::HasSubstr("sgd, adamw, muon")));
 }
 
+v1::Train train_by(const std::string& name) {
+  v1::Train train;
+  v1::Optimizer& optimizer = *train.mutable_optimizer();
+  if (name == "sgd") {
+    optimizer.mutable_sgd()->set_learning_rate(0.1);
+    optimizer.mutable_sgd()->set_momentum(0.9);
+    optimizer.mutable_sgd()->set_nesterov(true);
+  } else if (name == "plain") {
+    optimizer.mutable_sgd()->set_learning_rate(0.1);
+    optimizer.mutable_sgd()->set_momentum(0);
+  } else {
+    v1::AdamW adamw;
+    adamw.set_learning_rate(0.01);
+    adamw.set_beta1(0.9);
+    adamw.set_beta2(0.99);
+    adamw.set_epsilon(1e-8);
+    if (name == "adamw") {
+      *optimizer.mutable_adamw() = adamw;
+    } else {
+      optimizer.mutable_muon()->set_learning_rate(0.02);
+      optimizer.mutable_muon()->set_momentum(0.95);
+      *optimizer.mutable_muon()->mutable_adamw() = adamw;
+    }
+  }
+  return train;
+}
+
+TEST(OptimizerStateTest, RestoredItGoesOnBitForBit) {
+  for (const std::string name : {"plain", "sgd", "adamw", "muon"}) {
+    SCOPED_TRACE(name);
+    TwoTensors straight(ParameterRole::kHidden);
+    TwoTensors resumed(ParameterRole::kHidden);
+    const auto flat = FlatModel::create(straight).value();
+    const auto other = FlatModel::create(resumed).value();
+    const auto optimizer = make_optimizer(train_by(name), *flat).value();
+    const auto step = [](TwoTensors& model, FlatModel& of, Optimizer& by) {
+      of.zero_gradients();
+      model.forward(torch::full({5, 3}, 0.5)).backward();
+      by.step(1.0);
+    };
+    step(straight, *flat, *optimizer);
+    step(straight, *flat, *optimizer);
+    core::StateWriter writer;
+    optimizer->save(writer);
+    const std::vector<uint8_t> state = std::move(writer).take();
+    other->parameters().copy_(flat->parameters());
+    const auto again = make_optimizer(train_by(name), *other).value();
+    ASSERT_OK_AND_ASSIGN(core::StateReader reader, core::StateReader::open(state));
+    ASSERT_OK(again->restore(reader));
+    ASSERT_OK(reader.done());
+    step(straight, *flat, *optimizer);
+    step(resumed, *other, *again);
+    EXPECT_TRUE(other->parameters().equal(flat->parameters()));
+  }
+}
+
 }  // namespace
 }  // namespace laconic::trainer

@@ -152,5 +152,18 @@ TEST(SplitTest, EvenlySpacedSamplesSpanTheWhole) {
   EXPECT_EQ(evenly_spaced(int64_t{1} << 62, 2), (std::vector<int64_t>{0, int64_t{1} << 61}));
 }
 
+TEST(SampleOrderTest, SkippingPassesWhatNextWouldHaveGiven) {
+  const std::vector<int64_t> share = {3, 5, 7, 11, 13};
+  for (const int64_t skipped : {0, 1, 5, 6, 23}) {
+    SampleOrder read(share, /*seed=*/1, /*rank=*/2);
+    SampleOrder skip(share, 1, 2);
+    read.next(2);
+    skip.next(2);
+    read.next(skipped);
+    skip.skip(skipped);
+    EXPECT_EQ(skip.next(12), read.next(12)) << skipped;
+  }
+}
+
 }  // namespace
 }  // namespace laconic::trainer
