@@ -247,7 +247,8 @@ TEST_F(ResumeTest, TheStateOfAnotherJobIsRefusedAndKept) {
   train().mutable_optimizer()->mutable_adamw()->set_learning_rate(0.01);
   start_both();
   EXPECT_EQ(wait_for_exit(0), core::kTrainerFailed);
-  EXPECT_NE(wait_for_exit(1), core::kTrainerDone);
+  EXPECT_EQ(wait_for_exit(1), core::kTrainerFailed);
+  EXPECT_FALSE(worker_->reports(token_of(0)).hello.has_value()) << "nobody should wait for it";
   const v1::Failure failure = worker_->reports(token_of(0)).failure.value_or(v1::Failure());
   EXPECT_EQ(failure.reason(), "BAD_CHECKPOINT");
   EXPECT_THAT(failure.message(), HasSubstr(saved(0, 50)));

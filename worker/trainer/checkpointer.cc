@@ -19,6 +19,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "common/core/digest.h"
+#include "common/core/state_bytes.h"
 #include "common/core/status_macros.h"
 #include "worker/trainer/failure.h"
 
@@ -124,6 +125,23 @@ collective::Payload payload_of(std::span<const uint8_t> bytes) {
   return collective::Payload(buffer);
 }
 
+absl::Status refused(const CheckpointStore& store, int64_t step, const absl::Status& why) {
+  return failure(
+      absl::StatusCode::kInvalidArgument, kBadCheckpoint,
+      absl::StrCat(store.path_of(step), ": ", why.message(),
+                   "; run the job that made it, remove the directory on every node to begin anew, "
+                   "or give this job a spec.train.checkpoint.directory of its own"));
+}
+
+// Reads what stands before the course.
+absl::StatusOr<core::StateReader> open_state(std::span<const uint8_t> bytes, int rank,
+                                             const std::string& fingerprint) {
+  LACONIC_ASSIGN_OR_RETURN(core::StateReader reader, core::StateReader::open(bytes));
+  LACONIC_RETURN_IF_ERROR(reader.expect_text("job", fingerprint));
+  LACONIC_RETURN_IF_ERROR(reader.integer("rank", rank, rank).status());
+  return reader;
+}
+
 }  // namespace
 
 std::string job_fingerprint(const v1::TrainJob& job, int64_t samples) {
@@ -140,6 +158,21 @@ std::string job_fingerprint(const v1::TrainJob& job, int64_t samples) {
   const uint64_t digest =
       core::digest(std::span(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
   return absl::StrCat(core::format_digest(digest), " with ", samples, " samples");
+}
+
+absl::StatusOr<std::vector<SavedStep>> saved_steps(const CheckpointStore& store, int rank,
+                                                   const std::string& fingerprint) {
+  std::vector<SavedStep> saved;
+  for (const int64_t step : store.steps()) {
+    LACONIC_ASSIGN_OR_RETURN(const std::vector<uint8_t> bytes, store.read(step));
+    absl::StatusOr<core::StateReader> reader = open_state(bytes, rank, fingerprint);
+    if (!reader.ok()) {
+      return refused(store, step, reader.status());
+    }
+    LACONIC_ASSIGN_OR_RETURN(const int64_t course, reader->integer());
+    saved.push_back({.step = step, .course = course});
+  }
+  return saved;
 }
 
 Checkpointer::Checkpointer(const TrainingParts& parts, int64_t every_steps, std::string fingerprint)
@@ -159,70 +192,42 @@ void Checkpointer::tell(const char* reason, const std::string& message) const {
   parts_.link.report(std::move(report));
 }
 
-absl::Status Checkpointer::refused(int64_t step, const absl::Status& why) const {
-  return failure(
-      absl::StatusCode::kInvalidArgument, kBadCheckpoint,
-      absl::StrCat(parts_.checkpoints->path_of(step), ": ", why.message(),
-                   "; run the job that made it, remove the directory on every node to begin anew, "
-                   "or give this job a spec.train.checkpoint.directory of its own"));
-}
-
-// What stands before the course.
-absl::StatusOr<core::StateReader> Checkpointer::open(std::span<const uint8_t> bytes) const {
-  LACONIC_ASSIGN_OR_RETURN(core::StateReader reader, core::StateReader::open(bytes));
-  LACONIC_RETURN_IF_ERROR(reader.expect_text("job", fingerprint_));
-  const int rank = parts_.communicator.rank();
-  LACONIC_RETURN_IF_ERROR(reader.integer("rank", rank, rank).status());
-  return reader;
-}
-
-// The newest ones; two are usual.
-absl::StatusOr<std::vector<Checkpointer::Offer>> Checkpointer::own_offers() const {
-  std::vector<Offer> offers;
-  for (const int64_t step : parts_.checkpoints->steps()) {
-    LACONIC_ASSIGN_OR_RETURN(const std::vector<uint8_t> bytes, parts_.checkpoints->read(step));
-    absl::StatusOr<core::StateReader> reader = open(bytes);
-    if (!reader.ok()) {
-      return refused(step, reader.status());
-    }
-    LACONIC_ASSIGN_OR_RETURN(const int64_t course, reader->integer());
-    offers.push_back({.step = step, .course = course});
-  }
-  if (offers.size() > kOffersMax) {
-    offers.erase(offers.begin(), offers.end() - kOffersMax);
-  }
-  return offers;
-}
-
 // Every rank offers what it has, so that all come to the same answer: the newest common state, or
 // step 0 with the number of a new course.
-absl::StatusOr<Checkpointer::Offer> Checkpointer::agree() const {
-  LACONIC_ASSIGN_OR_RETURN(std::vector<Offer> common, own_offers());
-  std::vector<Offer> sent = {{.step = 0, .course = new_course()}};
+absl::StatusOr<SavedStep> Checkpointer::agree() const {
+  LACONIC_ASSIGN_OR_RETURN(
+      std::vector<SavedStep> common,
+      saved_steps(*parts_.checkpoints, parts_.communicator.rank(), fingerprint_));
+  if (common.size() > kOffersMax) {  // the newest; two are usual
+    common.erase(common.begin(), common.end() - kOffersMax);
+  }
+  std::vector<SavedStep> sent = {{.step = 0, .course = new_course()}};
   sent.insert(sent.end(), common.begin(), common.end());
-  const std::span<const Offer> own(sent);
+  const std::span<const SavedStep> own(sent);
   absl::StatusOr<std::vector<collective::Payload>> answers = parts_.communicator.all_gather(
       payload_of({reinterpret_cast<const uint8_t*>(own.data()), own.size_bytes()}),
-      (kOffersMax + 1) * sizeof(Offer), {});
+      (kOffersMax + 1) * sizeof(SavedStep), {});
   LACONIC_RETURN_IF_ERROR(exchanged(/*step=*/0, answers.status()));
-  Offer agreed;
+  SavedStep agreed;
   bool any = false;
   std::vector<size_t> without;
   for (size_t rank = 0; rank < answers->size(); ++rank) {
     const collective::Payload& payload = (*answers)[rank];
-    std::vector<Offer> theirs(payload.size / sizeof(Offer));
+    std::vector<SavedStep> theirs(payload.size / sizeof(SavedStep));
     if (theirs.empty()) {
       return exchanged(0, absl::DataLossError(absl::StrCat("rank ", rank, " offers nothing")));
     }
-    std::memcpy(theirs.data(), payload.data, theirs.size() * sizeof(Offer));
+    std::memcpy(theirs.data(), payload.data, theirs.size() * sizeof(SavedStep));
     agreed.course = rank == 0 ? theirs[0].course : agreed.course;
     any = any || theirs.size() > 1;
     if (theirs.size() == 1) {
       without.push_back(rank);
     }
-    std::erase_if(common, [&](const Offer& o) { return std::ranges::count(theirs, o) == 0; });
+    std::erase_if(common, [&](const SavedStep& own_step) {
+      return std::ranges::count(theirs, own_step) == 0;
+    });
   }
-  for (const Offer& offer : common) {
+  for (const SavedStep& offer : common) {
     agreed = offer.step > agreed.step ? offer : agreed;
   }
   if (agreed.step == 0 && any && parts_.communicator.rank() == 0) {
@@ -240,7 +245,7 @@ absl::StatusOr<RunState> Checkpointer::resume() {
     return RunState();
   }
   CheckpointStore& store = *parts_.checkpoints;
-  LACONIC_ASSIGN_OR_RETURN(const Offer agreed, agree());
+  LACONIC_ASSIGN_OR_RETURN(const SavedStep agreed, agree());
   course_ = agreed.course;
   if (agreed.step == 0) {
     return RunState();
@@ -248,7 +253,7 @@ absl::StatusOr<RunState> Checkpointer::resume() {
   LACONIC_ASSIGN_OR_RETURN(const std::vector<uint8_t> bytes, store.read(agreed.step));
   absl::StatusOr<RunState> state = restore(bytes);
   if (!state.ok()) {
-    return refused(agreed.step, state.status());
+    return refused(store, agreed.step, state.status());
   }
   store.keep_only(agreed.step);
   parts_.data.skip_batches(agreed.step);
@@ -304,7 +309,8 @@ absl::StatusOr<std::vector<uint8_t>> Checkpointer::encode(const RunState& state)
 }
 
 absl::StatusOr<RunState> Checkpointer::restore(std::span<const uint8_t> bytes) const {
-  LACONIC_ASSIGN_OR_RETURN(core::StateReader reader, open(bytes));
+  LACONIC_ASSIGN_OR_RETURN(core::StateReader reader,
+                           open_state(bytes, parts_.communicator.rank(), fingerprint_));
   LACONIC_RETURN_IF_ERROR(reader.integer().status());  // the course
   RunState state;
   LACONIC_ASSIGN_OR_RETURN(state.step, reader.integer("step", 1, kAnyCount));

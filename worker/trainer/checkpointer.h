@@ -8,7 +8,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "common/core/state_bytes.h"
 #include "laconic/v1/job.pb.h"
 #include "worker/trainer/checkpoint_store.h"
 #include "worker/trainer/run_meter.h"
@@ -27,6 +26,19 @@ struct RunState {
 // states. `job` has its defaults filled in.
 std::string job_fingerprint(const v1::TrainJob& job, int64_t samples);
 
+// A state that a rank has. course: a random number that rank 0 draws when a run begins, so that
+// states of two runs are never mixed.
+struct SavedStep {
+  int64_t step = 0;
+  int64_t course = 0;
+  bool operator==(const SavedStep&) const = default;
+};
+
+// What is in the store, ascending; files that are not whole are left out.
+// Errors: InvalidArgument, reason BAD_CHECKPOINT, if a state is of another job or rank.
+absl::StatusOr<std::vector<SavedStep>> saved_steps(const CheckpointStore& store, int rank,
+                                                   const std::string& fingerprint);
+
 // All ranks call the same in the same order. `parts` must outlive the object; without
 // parts.checkpoints it does nothing.
 class Checkpointer {
@@ -40,8 +52,8 @@ class Checkpointer {
   //   returns  step 0 if the run has to begin: then nothing was restored and nothing is removed
   //            before the first save()
   //
-  // Errors: InvalidArgument, reason BAD_CHECKPOINT, if this rank has states of another job, or one
-  // that cannot be restored; those of the exchange.
+  // Errors: those of saved_steps(), also for a state that cannot be restored; those of the
+  // exchange.
   absl::StatusOr<RunState> resume();
 
   bool is_due(int64_t step) const {
@@ -53,18 +65,7 @@ class Checkpointer {
   absl::Status save(const RunState& state);
 
  private:
-  // A state that a rank has. course: a random number that rank 0 draws when a run begins, so that
-  // states of two runs are never mixed.
-  struct Offer {
-    int64_t step = 0;
-    int64_t course = 0;
-    bool operator==(const Offer&) const = default;
-  };
-
-  absl::StatusOr<std::vector<Offer>> own_offers() const;
-  absl::StatusOr<Offer> agree() const;
-  absl::Status refused(int64_t step, const absl::Status& why) const;
-  absl::StatusOr<core::StateReader> open(std::span<const uint8_t> bytes) const;
+  absl::StatusOr<SavedStep> agree() const;
   absl::StatusOr<std::vector<uint8_t>> encode(const RunState& state) const;
   absl::StatusOr<RunState> restore(std::span<const uint8_t> bytes) const;
   absl::Status exchanged(int64_t step, const absl::Status& status) const;

@@ -22,6 +22,7 @@
 #include "common/wire/job_spec.h"
 #include "common/wire/status.h"
 #include "worker/trainer/checkpoint_store.h"
+#include "worker/trainer/checkpointer.h"
 #include "worker/trainer/convex_loop.h"
 #include "worker/trainer/dataset.h"
 #include "worker/trainer/exchange_choice.h"
@@ -90,6 +91,15 @@ void warn_about_buffers(const Model& model, World world, WorkerLink& link) {
   link.report(std::move(report));
 }
 
+// States of another job are refused here, before anybody waits for this rank.
+absl::Status open_checkpoints(int rank, Loaded& loaded) {
+  LACONIC_ASSIGN_OR_RETURN(
+      loaded.checkpoints,
+      CheckpointStore::open(loaded.job.spec().train().checkpoint().directory(), rank));
+  return saved_steps(*loaded.checkpoints, rank, job_fingerprint(loaded.job, loaded.data->samples()))
+      .status();
+}
+
 absl::StatusOr<Loaded> load(const RankOptions& options) {
   Loaded loaded;
   LACONIC_ASSIGN_OR_RETURN(loaded.job, read_job(options.job_file));
@@ -98,17 +108,15 @@ absl::StatusOr<Loaded> load(const RankOptions& options) {
   if (options.world.rank == 0) {
     LACONIC_RETURN_IF_ERROR(prepare_result_directory(result_directory(options, loaded.job)));
   }
-  if (spec.train().has_checkpoint()) {
-    LACONIC_ASSIGN_OR_RETURN(
-        loaded.checkpoints,
-        CheckpointStore::open(spec.train().checkpoint().directory(), options.world.rank));
-  }
   LACONIC_ASSIGN_OR_RETURN(loaded.data, load_dataset(loaded.job, options.world));
   LACONIC_ASSIGN_OR_RETURN(loaded.model,
                            make_model(spec.model(), loaded.data->shape(), spec.train().seed()));
   LACONIC_ASSIGN_OR_RETURN(loaded.flat, FlatModel::create(*loaded.model));
   if (!spec.exchange().has_convex()) {
     LACONIC_ASSIGN_OR_RETURN(loaded.optimizer, make_optimizer(spec.train(), *loaded.flat));
+  }
+  if (spec.train().has_checkpoint()) {
+    LACONIC_RETURN_IF_ERROR(open_checkpoints(options.world.rank, loaded));
   }
   return loaded;
 }
