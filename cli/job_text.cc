@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/core/exit_codes.h"
@@ -39,6 +40,12 @@ int blame(const v1::Rank& rank) {
   const int code = rank.exit().exit_code();
   const bool own_error = code != core::kTrainerDone && code != core::kTrainerPeerLost;
   return own_error ? 2 : (code == core::kTrainerPeerLost ? 1 : weak);
+}
+
+// True if the same job run again may get further than this time.
+bool may_go_on(const v1::Job& job) {
+  return job.job().spec().train().has_checkpoint() && job.reason() != "DIVERGED" &&
+         !absl::StartsWith(job.reason(), "BAD_");
 }
 
 }  // namespace
@@ -143,6 +150,9 @@ std::string failure_text(const v1::Job& job) {
   absl::StrAppend(&text, "\n");
   if (!job.message().empty()) {
     absl::StrAppend(&text, "  ", printable(job.message()), "\n");
+  }
+  if (may_go_on(job)) {
+    absl::StrAppend(&text, "  run the same job again: it goes on after its last checkpoint\n");
   }
   const v1::Rank* rank = culprit(job);
   // A job that was cancelled has no culprit: its trainers ended because they were told to.

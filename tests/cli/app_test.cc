@@ -413,6 +413,22 @@ TEST_F(AppTest, FailedJobShowsTheRankThatFailedAndItsLastLines) {
   EXPECT_THAT(outcome.err, Not(HasSubstr("| line 25.")));
 }
 
+TEST_F(AppTest, JobThatCanGoOnSaysSo) {
+  const std::string hint = "run the same job again: it goes on after its last checkpoint";
+  v1::Job job = in_state(v1::FAILED);
+  job.set_reason("WORKER_LOST");
+  server.watched = {job};
+  EXPECT_THAT(call({"wait", "x"}).err, Not(HasSubstr(hint)));
+  job.mutable_job()->mutable_spec()->mutable_train()->mutable_checkpoint();
+  server.watched = {job};
+  EXPECT_THAT(call({"wait", "x"}).err, HasSubstr(hint));
+  for (const char* reason : {"DIVERGED", "BAD_CHECKPOINT"}) {
+    job.set_reason(reason);
+    server.watched = {job};
+    EXPECT_THAT(call({"wait", "x"}).err, Not(HasSubstr(hint))) << reason;
+  }
+}
+
 TEST_F(AppTest, ReportWritesBothFiles) {
   const std::string directory = scratch_directory() + "/a/b";
   EXPECT_EQ(call({"report", "x", "--out", directory}).code, 0);

@@ -130,11 +130,11 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& test) { return std::string(test.param.name); });
 
 TEST_F(ResumeTest, AKilledRunGoesOnFromItsLastCheckpoint) {
-  train().set_steps(4000);
+  train().set_steps(2000);
   const uint64_t whole = run().digest();
   save_every(10);
   start_both();
-  ASSERT_TRUE(worker_->wait_for_step(token_of(0), 200));
+  ASSERT_TRUE(worker_->wait_for_step(token_of(0), 100));
   kill(running_.at(1), SIGKILL);
   kill(running_.at(0), SIGKILL);
   EXPECT_EQ(wait_for_exit(1), -SIGKILL);
@@ -143,7 +143,7 @@ TEST_F(ResumeTest, AKilledRunGoesOnFromItsLastCheckpoint) {
   EXPECT_THAT(resumed(), HasSubstr("goes on after step "));
   EXPECT_EQ(resumed_digest, whole);
   // The curves go on behind it, too.
-  EXPECT_GT(worker_->reports(token_of(0)).history.front().step(), 200);
+  EXPECT_GT(worker_->reports(token_of(0)).history.front().step(), 100);
 }
 
 TEST_F(ResumeTest, TextGoesOnWithTheSameWindows) {
