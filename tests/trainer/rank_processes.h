@@ -9,7 +9,9 @@
 #include <spawn.h>
 #include <sys/wait.h>
 
+#include <fstream>
 #include <functional>
+#include <iostream>
 #include <map>
 #include <memory>
 #include <optional>
@@ -197,6 +199,20 @@ class RankProcessesTest : public ::testing::Test {
     for (const auto& [rank, pid] : running_) {
       kill(pid, SIGKILL);
       waitpid(pid, nullptr, 0);
+    }
+    if (HasFailure()) {
+      print_logs();
+    }
+  }
+
+  // What the trainers said is all there is to explain a failure that does not come again.
+  void print_logs() const {
+    for (int rank = 0; rank < world_size_; ++rank) {
+      std::ifstream log(directory_.file(absl::StrCat("rank", rank, "/stderr")));
+      std::cerr << "--- standard error of rank " << rank << ", of all its runs\n";
+      if (log.peek() != std::ifstream::traits_type::eof()) {
+        std::cerr << log.rdbuf();
+      }
     }
   }
 
