@@ -17,7 +17,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
 #include "common/core/digest.h"
 #include "common/core/state_bytes.h"
 #include "common/core/status_macros.h"
@@ -184,12 +183,7 @@ absl::Status Checkpointer::exchanged(int64_t step, const absl::Status& status) c
 
 void Checkpointer::tell(const char* reason, const std::string& message) const {
   spdlog::info("{}", message);
-  v1::TrainerReport report;
-  v1::TrainerEvent& event = *report.mutable_event();
-  event.mutable_time()->set_seconds(absl::ToUnixSeconds(absl::Now()));
-  event.set_reason(reason);
-  event.set_message(message);
-  parts_.link.report(std::move(report));
+  parts_.link.report_event(reason, message);
 }
 
 // Every rank offers what it has, so that all come to the same answer: the newest common state, or

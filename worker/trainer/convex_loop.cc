@@ -70,12 +70,7 @@ void tell(const ConvexParts& parts, const char* reason, const std::string& messa
     return;
   }
   spdlog::info("{}", message);
-  v1::TrainerReport report;
-  v1::TrainerEvent& event = *report.mutable_event();
-  event.mutable_time()->set_seconds(absl::ToUnixSeconds(absl::Now()));
-  event.set_reason(reason);
-  event.set_message(message);
-  parts.link.report(std::move(report));
+  parts.link.report_event(reason, message);
 }
 
 // The iterate as what users get: float32, in the model.

@@ -8,7 +8,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
 #include "common/core/codec_name.h"
 #include "common/core/format.h"
 #include "common/core/schedule_choice.h"
@@ -81,12 +80,7 @@ std::string sentence(const sync::PlannedExchange& planned) {
 
 void tell(const sync::PlannedExchange& planned, WorkerLink& link) {
   spdlog::info("plan: {}", planned.plan.explanation);
-  v1::TrainerReport report;
-  v1::TrainerEvent& event = *report.mutable_event();
-  event.mutable_time()->set_seconds(absl::ToUnixSeconds(absl::Now()));
-  event.set_reason("PLAN_CHOSEN");
-  event.set_message(sentence(planned));
-  link.report(std::move(report));
+  link.report_event("PLAN_CHOSEN", sentence(planned));
 }
 
 std::string name_of(const core::ExchangeSpec& spec) {

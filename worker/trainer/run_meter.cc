@@ -126,12 +126,7 @@ void RunMeter::tell_decisions() {
     return;
   }
   spdlog::info("{}", *news);
-  v1::TrainerReport report;
-  v1::TrainerEvent& event = *report.mutable_event();
-  event.mutable_time()->set_seconds(absl::ToUnixSeconds(absl::Now()));
-  event.set_reason("ROUNDS_DECIDED");
-  event.set_message(*news);
-  link_.report(std::move(report));
+  link_.report_event("ROUNDS_DECIDED", *news);
 }
 
 void RunMeter::step_done(const Step& step, const sync::SyncStats& stats, const RankBytes& bytes) {

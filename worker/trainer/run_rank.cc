@@ -80,15 +80,11 @@ void warn_about_buffers(const Model& model, World world, WorkerLink& link) {
   if (names.empty() || world.rank != 0) {
     return;
   }
-  v1::TrainerReport report;
-  v1::TrainerEvent& event = *report.mutable_event();
-  event.mutable_time()->set_seconds(absl::ToUnixSeconds(absl::Now()));
-  event.set_reason("BUFFERS_NOT_EXCHANGED");
-  event.set_message(absl::StrCat("the model has buffers that no gradient trains (",
-                                 absl::StrJoin(names, ", "),
-                                 "): every rank keeps its own, rank 0's are saved"));
-  spdlog::warn("{}", event.message());
-  link.report(std::move(report));
+  const std::string message =
+      absl::StrCat("the model has buffers that no gradient trains (", absl::StrJoin(names, ", "),
+                   "): every rank keeps its own, rank 0's are saved");
+  spdlog::warn("{}", message);
+  link.report_event("BUFFERS_NOT_EXCHANGED", message);
 }
 
 // States of another job are refused here, before anybody waits for this rank.

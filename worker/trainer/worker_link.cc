@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/wire/channel.h"
 #include "common/wire/status.h"
 #include "worker/trainer/failure.h"
@@ -89,6 +90,15 @@ void WorkerLink::report(v1::TrainerReport report) {
   if (overflow) {
     stop_->stop(stopped(absl::StrCat("the worker has not read ", kReportsWaitingMax, " reports")));
   }
+}
+
+void WorkerLink::report_event(const char* reason, const std::string& message) {
+  v1::TrainerReport report;
+  v1::TrainerEvent& event = *report.mutable_event();
+  event.mutable_time()->set_seconds(absl::ToUnixSeconds(absl::Now()));
+  event.set_reason(reason);
+  event.set_message(message);
+  this->report(std::move(report));
 }
 
 absl::StatusOr<v1::Launch> WorkerLink::wait_for_launch() {

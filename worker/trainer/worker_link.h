@@ -34,6 +34,8 @@ class WorkerLink final : private grpc::ClientBidiReactor<v1::AttachRequest, v1::
   // Queues a report; reports arrive in this order. A progress report that still waits is replaced
   // by a later one. More than kReportsWaitingMax waiting reports raise `stop`.
   void report(v1::TrainerReport report);
+  // Reports an event of now. reason: UPPER_SNAKE, in docs/errors.md.
+  void report_event(const char* reason, const std::string& message);
 
   // Waits for the worker's Launch. Errors: the reason of `stop`.
   absl::StatusOr<v1::Launch> wait_for_launch();
