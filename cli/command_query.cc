@@ -11,6 +11,7 @@
 #include "cli/json.h"
 #include "cli/plan_text.h"
 #include "cli/progress.h"
+#include "cli/similarity_text.h"
 #include "cli/table.h"
 #include "common/core/exit_codes.h"
 #include "common/core/format.h"
@@ -141,6 +142,12 @@ void show_job(Session& session, const v1::Job& job) {
                            "; see laconic events ", job.id())
             : "";
     rows.push_back({"exchange", exchange_text(exchange) + measured});
+    if (!exchange.method().empty()) {
+      rows.push_back({"chosen", printable(exchange.method())});
+    }
+  }
+  if (const std::vector<v1::SimilarityState> similarity = similarity_of(job); !similarity.empty()) {
+    rows.push_back({"ranks differ", similarity_text(similarity.back())});
   }
   if (const std::optional<v1::ConvexState> convex = convex_of(job); convex.has_value()) {
     rows.push_back({"convex", convex_text(*convex)});

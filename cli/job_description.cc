@@ -136,6 +136,10 @@ std::string describe_bytes(const v1::TrainJob& job) {
   if (!layout.ok()) {
     return absl::StrCat(title, ": ", std::string(layout.status().message()), "\n");
   }
+  if (spec.exchange().has_auto_()) {
+    return absl::StrCat(title, ": the method is chosen when the job starts; one exchange by AUTO\n",
+                        table(candidate_rows(job, *layout)));
+  }
   if (spec.exchange().compressor().has_auto_()) {
     return absl::StrCat(title, ": the planner chooses when the job starts; by schedule AUTO\n",
                         table(candidate_rows(job, *layout)));
@@ -153,7 +157,9 @@ std::string describe_bytes(const v1::TrainJob& job) {
        "by the worker that sends most, with frame headers" + size},
       {"dense", core::format_bytes(round.dense_bytes),
        "a float32 ring all-reduce in the same steps"},
-      {"rounds", core::format_count(round.rounds), "in the whole job"},
+      {"rounds", core::format_count(round.rounds),
+       spec.exchange().local().has_inner_steps_max() ? "at most, in the whole job"
+                                                     : "in the whole job"},
       {"sent in all", core::format_bytes(round.sent_bytes * round.rounds), "by one worker"},
   };
   if (round.schedule == core::Schedule::kHierarchical) {

@@ -84,10 +84,11 @@ std::string exchange_json(const v1::ExchangeChoice& exchange) {
   if (exchange.schedule().empty()) {
     return "null";
   }
-  return absl::StrCat("{\"schedule\": ", json_string(exchange.schedule()),
-                      ", \"codec\": ", json_string(exchange.codec()),
-                      ", \"plan\": ", exchange.has_plan() ? plan_json(exchange.plan()) : "null",
-                      "}");
+  return absl::StrCat(
+      "{\"schedule\": ", json_string(exchange.schedule()),
+      ", \"codec\": ", json_string(exchange.codec()),
+      ", \"method\": ", exchange.method().empty() ? "null" : json_string(exchange.method()),
+      ", \"plan\": ", exchange.has_plan() ? plan_json(exchange.plan()) : "null", "}");
 }
 
 }  // namespace laconic::cli

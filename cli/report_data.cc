@@ -12,6 +12,7 @@
 #include "cli/convex_text.h"
 #include "cli/job_text.h"
 #include "cli/plan_text.h"
+#include "cli/similarity_text.h"
 #include "common/wire/job_spec.h"
 
 namespace laconic::cli {
@@ -150,6 +151,8 @@ ReportData report_data(const v1::Job& job) {
   data.ranks_per_site = job.job().spec().exchange().ranks_per_site();
   data.round_schedule = wire::exchange_spec(job.job()).rounds;
   data.round_schedule.steps = data.steps_wanted;
+  data.rounds_vary = job.job().spec().exchange().has_auto_() ||
+                     job.job().spec().exchange().local().has_inner_steps_max();
   data.world_size = job.ranks_size() > 0 ? job.ranks_size() : ranks_wanted(job.job());
   for (const v1::Rank& rank : job.ranks()) {
     data.ranks.push_back(rank_of(rank));
@@ -175,6 +178,7 @@ ReportData report_data(const v1::Job& job) {
       });
   data.exchange = exchange_of(job);
   data.convex = convex_of(job);
+  data.similarity = similarity_of(job);
   data.job_file = job_yaml(job.job());
   return data;
 }

@@ -60,6 +60,7 @@ struct ReportData {
   int64_t steps_wanted = 0;
   int64_t rounds = 0;
   core::RoundSchedule round_schedule;  // of steps_wanted steps
+  bool rounds_vary = false;            // their lengths were decided on the way, not by the schedule
   double wall_seconds = 0;             // first step to last, slowest rank
   std::optional<double> train_loss;    // mean over ranks
   std::optional<double> eval_loss;
@@ -77,9 +78,10 @@ struct ReportData {
   std::vector<ReportRank> ranks;
   std::vector<v1::RoundDecision> rounds_decided;  // by rank 0, in order; empty: did not finish
   std::vector<std::string> files;
-  v1::ExchangeChoice exchange;            // no schedule: not known
-  std::optional<v1::ConvexState> convex;  // of exchange.convex
-  std::string job_file;                   // YAML
+  v1::ExchangeChoice exchange;                  // no schedule: not known
+  std::optional<v1::ConvexState> convex;        // of exchange.convex
+  std::vector<v1::SimilarityState> similarity;  // measured by all ranks, in order
+  std::string job_file;                         // YAML
 };
 
 // 2 (P-1)/P * 4 * d * s, rounded to a whole byte; 0 for one rank.

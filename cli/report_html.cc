@@ -9,6 +9,7 @@
 #include "cli/convex_text.h"
 #include "cli/plan_text.h"
 #include "cli/report_style.h"
+#include "cli/similarity_text.h"
 #include "cli/svg_chart.h"
 #include "common/core/format.h"
 #include "common/core/version.h"
@@ -104,8 +105,10 @@ LineChart bytes_per_round(const ReportData& data) {
       continue;
     }
     // Points do not fall on rounds, so the steps of the rounds are counted, not those between them.
-    const int64_t steps = core::steps_of_rounds(data.round_schedule, point.round) -
-                          core::steps_of_rounds(data.round_schedule, last.round);
+    const int64_t steps = data.rounds_vary
+                              ? point.step - last.step
+                              : core::steps_of_rounds(data.round_schedule, point.round) -
+                                    core::steps_of_rounds(data.round_schedule, last.round);
     const auto dense_bytes = static_cast<double>(dense_equivalent_bytes(
         data.world_size, data.parameters, data.compared_with_dense ? steps : 0));
     for (const auto round : {last.round, point.round}) {
@@ -222,6 +225,13 @@ std::string headline_table(const ReportData& data) {
   out += headline_row("held-out loss", optional_value(data.eval_loss, 6));
   out += headline_row("held-out accuracy", percent(data.eval_accuracy));
   out += headline_row("exchange", escape_html(exchange_text(data.exchange)));
+  if (!data.exchange.method().empty()) {
+    out += headline_row("chosen", escape_html(data.exchange.method()));
+  }
+  if (!data.similarity.empty()) {
+    out += headline_row("ranks differ, last measured",
+                        escape_html(similarity_text(data.similarity.back())));
+  }
   if (data.convex.has_value()) {
     out += headline_row("convex method", escape_html(convex_text(*data.convex)));
   }
@@ -277,6 +287,8 @@ const char* reason_words(v1::RoundReason reason) {
       return "sent as float32, warm-up";
     case v1::SMALL_CHANGE:
       return "silent, the change is small";
+    case v1::SIMILARITY:
+      return "sent, steps by similarity";
     default:
       return "unknown";
   }
@@ -326,6 +338,36 @@ std::string decision_table(const ReportData& data) {
   return out + "</details></section>\n";
 }
 
+// How alike the ranks were on the way; nothing where it was not measured.
+std::string similarity_table(const ReportData& data) {
+  if (data.similarity.empty()) {
+    return "";
+  }
+  std::string out =
+      "<section class=\"wide\"><h2>Similarity</h2><p>How much the losses of the ranks curve apart "
+      "(&delta;) where their mean curves by L. Below a tenth of L ranks may go on alone for long; "
+      "near L each goes its own way.</p><details><summary>All that was measured</summary>"
+      "<div class=\"scroll\"><table class=\"ranks\">\n<tr><th>step</th><th>&delta;</th><th>L</th>"
+      "<th>&delta; / L</th><th>most on rank</th><th>steps between rounds</th></tr>\n";
+  for (const v1::SimilarityState& state : data.similarity) {
+    const auto most = std::ranges::max_element(state.deltas());
+    absl::StrAppend(
+        &out, "<tr><td>", state.step(), "</td><td>", absl::StrFormat("%.3g", state.delta_rms()),
+        "</td><td>", absl::StrFormat("%.3g", state.smoothness()), "</td><td>",
+        state.smoothness() > 0 ? absl::StrFormat("%.2f", state.delta_rms() / state.smoothness())
+                               : "&ndash;",
+        "</td><td>");
+    absl::StrAppend(&out,
+                    most == state.deltas().end()
+                        ? "&ndash;"
+                        : absl::StrFormat("%d: %.3g", most - state.deltas().begin(), *most),
+                    "</td><td>",
+                    state.inner_steps() > 0 ? absl::StrCat(state.inner_steps()) : "&ndash;",
+                    "</td></tr>\n");
+  }
+  return out + "</table></div></details></section>\n";
+}
+
 // What the planner measured and predicted; nothing where the job chose itself.
 std::string plan_table(const ReportData& data) {
   if (!data.exchange.has_plan()) {
@@ -373,7 +415,7 @@ std::string report_html(const ReportData& data) {
   absl::StrAppend(&out, "</header>\n", tiles(data), figures(data), "<div class=\"columns\">\n",
                   headline_table(data), "<section><h2>Job file</h2><pre>",
                   escape_html(data.job_file), "</pre></section></div>\n", rank_table(data),
-                  decision_table(data), plan_table(data));
+                  decision_table(data), similarity_table(data), plan_table(data));
   absl::StrAppend(&out,
                   "<footer>Times less = bytes of a dense float32 ring all-reduce at every step, "
                   "2(P&minus;1)/P &middot; 4 &middot; parameters &middot; steps, over the bytes "

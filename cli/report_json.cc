@@ -5,6 +5,7 @@
 #include "cli/convex_text.h"
 #include "cli/json.h"
 #include "cli/plan_text.h"
+#include "cli/similarity_text.h"
 
 namespace laconic::cli {
 namespace {
@@ -119,6 +120,7 @@ std::string report_json(const ReportData& data) {
   absl::StrAppend(&out, ",\n  \"bytes\": ", bytes_json(data));
   absl::StrAppend(&out, ",\n  \"exchange\": ", exchange_json(data.exchange));
   absl::StrAppend(&out, ",\n  \"decisions\": ", decisions_json(data));
+  absl::StrAppend(&out, ",\n  \"similarity\": ", similarity_json(data.similarity));
   absl::StrAppend(&out, ",\n  \"convex\": ", convex_json(data.convex));
   absl::StrAppend(&out, ",\n  \"history\": ", history_json(data));
   absl::StrAppend(&out, ",\n  \"digests\": ", rank_list(data, digest), "\n}\n");

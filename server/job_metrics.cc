@@ -32,6 +32,16 @@ int64_t rounds_of(const v1::Rank& rank) {
   return rank.has_finished() ? rank.finished().rounds() : rank.progress().round();
 }
 
+// As rank 0 reported it last; step 0: nothing was measured.
+v1::SimilarityState last_similarity(const v1::Job& job) {
+  if (job.ranks().empty()) {
+    return {};
+  }
+  const v1::Rank& first = job.ranks(0);
+  return first.finished().similarity().empty() ? first.progress().similarity()
+                                               : *first.finished().similarity().rbegin();
+}
+
 // What a trainer may put into a label: one word or a few, nothing that a broken one could make
 // grow.
 bool is_label(const std::string& text) {
@@ -272,6 +282,7 @@ void JobMetrics::set_exchange(const JobRecord& record) {
   metrics_.set(metrics::kResidualNorm, {job.id()}, progress.residual_norm());
   metrics_.set(metrics::kGradientNorm, {job.id()}, progress.pseudo_gradient_norm());
   metrics_.set(metrics::kCompressionErrorRatio, {job.id()}, progress.compression_error_ratio());
+  set_similarity(job);
   set_convex(job);
   v1::Progress last = progress;
   if (first.has_finished()) {
@@ -298,6 +309,14 @@ void JobMetrics::set_decisions(const v1::Job& job) {
         metrics::kRoundDecisionsTotal,
         {job.id(), reason == v1::SMALL_CHANGE ? "silent" : "sent", v1::RoundReason_Name(reason)},
         static_cast<double>(count));
+  }
+}
+
+void JobMetrics::set_similarity(const v1::Job& job) {
+  const v1::SimilarityState last = last_similarity(job);
+  if (last.step() > 0) {
+    metrics_.set(metrics::kSimilarity, {job.id()}, last.delta_rms());
+    metrics_.set(metrics::kSmoothness, {job.id()}, last.smoothness());
   }
 }
 
@@ -366,6 +385,7 @@ void JobMetrics::observe_rounds(const std::string& id, uint64_t generation,
 void JobMetrics::set_workers(const JobRecord& record, const Coordinator& coordinator,
                              absl::Time now) {
   const v1::Job& job = record.job;
+  const auto deltas = last_similarity(job).deltas();
   int live = 0;
   int suspect = 0;
   for (int32_t rank = 0; rank < job.ranks_size(); ++rank) {
@@ -384,6 +404,9 @@ void JobMetrics::set_workers(const JobRecord& record, const Coordinator& coordin
                       static_cast<double>(bytes_of(r).sent()));
     metrics_.raise_to(metrics::kWorkerWireBytesTotal, {job.id(), worker, "received"},
                       static_cast<double>(bytes_of(r).received()));
+    if (rank < deltas.size()) {
+      metrics_.set(metrics::kWorkerSimilarity, {job.id(), worker}, deltas[rank]);
+    }
     const auto& nodes = coordinator.membership().nodes();
     if (const auto node = nodes.find(r.node()); node != nodes.end() && !gone) {
       metrics_.set(metrics::kWorkerHeartbeatAgeSeconds, {job.id(), worker},

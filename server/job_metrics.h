@@ -61,6 +61,7 @@ class JobMetrics {
   void set_link(const std::string& id, const std::string& link, const LinkBytes& bytes);
   void set_workers(const JobRecord& record, const Coordinator& coordinator, absl::Time now);
   void name_exchange(const v1::Job& job);
+  void set_similarity(const v1::Job& job);
   void set_convex(const v1::Job& job);
   void observe_rounds(const std::string& id, uint64_t generation, const v1::Progress& progress);
   void remove(const std::string& id);

@@ -58,6 +58,12 @@ METHODS = {
     # For unlike shares.
     "laconic_r22_adjusted": laconic("spec.exchange.local.rounds=22",
                                     "spec.train.logit_adjustment=1"),
+    "laconic_r22_adjusted_shift": laconic("spec.exchange.local.rounds=22",
+                                          "spec.train.logit_adjustment=1",
+                                          "spec.exchange.local.shift=1"),
+    # Steps between rounds by the measured similarity: the same job for like and unlike shares.
+    "laconic_similar": laconic("spec.exchange.local.inner_steps=16",
+                               "spec.exchange.local.inner_steps_max=64"),
     "adamw_dense_adjusted": Method(ADAMW + DENSE + ("spec.train.logit_adjustment=1",), ADAMW_RATE,
                                    ADAMW_GRID, "arXiv 2007.07314"),
     "adamw_dense": Method(ADAMW + DENSE, ADAMW_RATE, ADAMW_GRID, "the baseline L0", baseline=True),

@@ -35,8 +35,20 @@ absl::StatusOr<double> timed_gather(Communicator& communicator, const Payload& p
   return seconds_since(start);
 }
 
-// Every rank's number, the largest of them.
-absl::StatusOr<double> largest(Communicator& communicator, double own, const OpTag& tag) {
+// Box and Muller: any length, the same on all ranks.
+std::vector<float> normal_numbers(int64_t count) {
+  core::Random random(1);
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& value : values) {
+    const double radius = std::sqrt(-2 * std::log(1 - random.uniform()));
+    value = static_cast<float>(radius * std::cos(2 * std::numbers::pi * random.uniform()));
+  }
+  return values;
+}
+
+}  // namespace
+
+absl::StatusOr<double> largest_of_ranks(Communicator& communicator, double own, const OpTag& tag) {
   std::vector<uint8_t> bytes(sizeof(own));
   std::memcpy(bytes.data(), &own, sizeof(own));
   LACONIC_ASSIGN_OR_RETURN(const std::vector<Payload> all,
@@ -57,37 +69,25 @@ absl::StatusOr<double> largest(Communicator& communicator, double own, const OpT
   return result;
 }
 
-// Box and Muller: any length, the same on all ranks.
-std::vector<float> normal_numbers(int64_t count) {
-  core::Random random(1);
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float& value : values) {
-    const double radius = std::sqrt(-2 * std::log(1 - random.uniform()));
-    value = static_cast<float>(radius * std::cos(2 * std::numbers::pi * random.uniform()));
-  }
-  return values;
-}
-
-}  // namespace
-
 absl::StatusOr<LinkCost> probe_links(Communicator& communicator, const OpTag& tag,
-                                     int64_t payload_bytes) {
+                                     int64_t payload_bytes, int64_t first_bytes) {
   LinkCost link;
   link.latency_seconds = std::numeric_limits<double>::max();
   for (int run = 0; run < kLatencyRuns; ++run) {
     LACONIC_ASSIGN_OR_RETURN(const double own, timed_gather(communicator, Payload(), tag));
     // A rank that starts late finds the others' messages there already; the first one waits.
-    LACONIC_ASSIGN_OR_RETURN(const double seconds, largest(communicator, own, tag));
+    LACONIC_ASSIGN_OR_RETURN(const double seconds, largest_of_ranks(communicator, own, tag));
     link.latency_seconds = std::min(link.latency_seconds, seconds);
   }
   double seconds_per_byte = std::numeric_limits<double>::max();
   const double peers = communicator.world_size() - 1;
-  const int64_t largest_probe = std::clamp(payload_bytes, kFirstProbeBytes, kProbeBytesMax);
-  for (int64_t bytes = kFirstProbeBytes; bytes <= largest_probe; bytes *= 2) {
+  const int64_t largest_probe =
+      std::clamp(payload_bytes, first_bytes, std::max(first_bytes, kProbeBytesMax));
+  for (int64_t bytes = first_bytes; bytes <= largest_probe; bytes *= 2) {
     const Payload payload(std::vector<uint8_t>(static_cast<size_t>(bytes)));
     LACONIC_ASSIGN_OR_RETURN(const double own, timed_gather(communicator, payload, tag));
     // All ranks must come to the same end of this loop.
-    LACONIC_ASSIGN_OR_RETURN(const double seconds, largest(communicator, own, tag));
+    LACONIC_ASSIGN_OR_RETURN(const double seconds, largest_of_ranks(communicator, own, tag));
     const double wire = std::max(seconds - link.latency_seconds, kShortestSeconds);
     seconds_per_byte = std::min(seconds_per_byte, wire / (peers * static_cast<double>(bytes)));
     if (seconds > kProbeSeconds) {
@@ -118,12 +118,15 @@ absl::StatusOr<CodecCost> probe_codec(Communicator& communicator, const compress
   }
   const double scale = static_cast<double>(elements) / static_cast<double>(codec.elements());
   CodecCost cost;
-  LACONIC_ASSIGN_OR_RETURN(cost.encode_seconds, largest(communicator, scale * encode, tag));
-  LACONIC_ASSIGN_OR_RETURN(cost.decode_seconds, largest(communicator, scale * decode, tag));
+  LACONIC_ASSIGN_OR_RETURN(cost.encode_seconds,
+                           largest_of_ranks(communicator, scale * encode, tag));
+  LACONIC_ASSIGN_OR_RETURN(cost.decode_seconds,
+                           largest_of_ranks(communicator, scale * decode, tag));
   cost.payload_bytes = static_cast<int64_t>(scale * static_cast<double>(bytes));
   LACONIC_ASSIGN_OR_RETURN(
       cost.error,
-      largest(communicator, compress::squared_norm(sum) / compress::squared_norm(values), tag));
+      largest_of_ranks(communicator, compress::squared_norm(sum) / compress::squared_norm(values),
+                       tag));
   return cost;
 }
 

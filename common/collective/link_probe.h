@@ -15,14 +15,20 @@ namespace laconic::collective {
 // counts as shared.
 //
 // payload_bytes: what will be exchanged without a codec, the same on all ranks: no larger probe is
-// sent than that, but for the first, of kFirstProbeBytes.
-// Cost: below one second where a probe of kFirstProbeBytes is; about twice the largest probe sent
-// to every other rank, at most 2 kProbeBytesMax. Errors: those of Communicator::all_gather. P >= 2.
-absl::StatusOr<LinkCost> probe_links(Communicator& communicator, const OpTag& tag,
-                                     int64_t payload_bytes);
+// sent than that, but for the first.
+// first_bytes: of that one, >= 1; fewer where bytes are dear, then the rate of a link with latency
+// is known less well. Cost: below one second where the first probe is; about twice the largest
+// probe sent to every other rank, at most 2 kProbeBytesMax. Errors: those of
+// Communicator::all_gather. P >= 2.
 inline constexpr double kProbeSeconds = 0.1;
 inline constexpr int64_t kFirstProbeBytes = int64_t{64} << 10;
 inline constexpr int64_t kProbeBytesMax = int64_t{4} << 20;
+absl::StatusOr<LinkCost> probe_links(Communicator& communicator, const OpTag& tag,
+                                     int64_t payload_bytes, int64_t first_bytes = kFirstProbeBytes);
+
+// The largest of the ranks' numbers, each >= 0 and finite. Cost and errors: as all_gather; DataLoss
+// for another number.
+absl::StatusOr<double> largest_of_ranks(Communicator& communicator, double own, const OpTag& tag);
 
 // Times `codec` on this machine on normally distributed numbers, the best of a few runs, and takes
 // the slowest rank. `elements` scales the times to the vector that will be sent.

@@ -71,6 +71,12 @@ struct FragmentSpec {
   bool used() const { return count > 1 || delay_steps > 0; }
 };
 
+// Limits of a method that is chosen when the job starts (common/sync/method_planner.h).
+struct AutoSpec {
+  double wait = 0.1;  // part of the run's time that exchanges may take, 0.001..0.9
+  int64_t bytes = 0;  // that a rank may send in the whole run; 0: no limit
+};
+
 struct ExchangeSpec {
   Method method = Method::kDense;
   CodecSpec codec;
@@ -85,12 +91,17 @@ struct ExchangeSpec {
   FeedbackForm feedback = FeedbackForm::kResidual;  // with error_feedback
   double residual_decay = 1.0;                      // beta, 0..1; 1 with kEf21
   bool half_residuals = false;                      // residuals in bfloat16; not with kEf21
+  // Set: method, codec (of `candidates`) and schedule are chosen when the job starts; kDense
+  // without codec until then.
+  std::optional<AutoSpec> automatic;
   // Not empty: codec and schedule are chosen among these when the job starts, and `codec` is none
   // until then (common/sync/exchange_planner.h).
   std::vector<CodecSpec> candidates;
   double error_budget = 0;      // with candidates: largest NMSE of the mean
   RoundSchedule rounds;         // of kLocal
   FragmentSpec fragments;       // of kLocal; where used, rounds are every inner_steps
+  int64_t inner_steps_max = 0;  // of kLocal; above rounds.inner_steps: H follows the similarity
+  double shift = 0;             // of kLocal, 0..1: drift correction, falls to 0 over rounds.steps
   double outer_rate = 0.7;      // eta
   double outer_momentum = 0.6;  // mu
   LazySpec lazy;                // of kLazy

@@ -164,8 +164,13 @@ inline constexpr Metric kCompressionErrorRatio{
 inline constexpr Metric kSimilarity{
     "laconic_similarity_delta",
     Kind::kGauge,
-    "How much the workers' Hessians differ (delta), as the last iteration of exchange.convex took "
-    "it.",
+    "How much the workers' Hessians differ (delta): as the last iteration of exchange.convex took "
+    "it, or by exchange.similarity the root mean square over the workers.",
+    {"job_id"}};
+inline constexpr Metric kSmoothness{
+    "laconic_smoothness",
+    Kind::kGauge,
+    "How much the mean loss of the workers curves (L), as exchange.similarity last measured it.",
     {"job_id"}};
 inline constexpr Metric kMessagesTotal{
     "laconic_messages_total",
@@ -184,6 +189,12 @@ inline constexpr Metric kWorkerWireBytesTotal{"laconic_worker_wire_bytes_total",
                                               Kind::kCounter,
                                               "Frame bytes of the rank.",
                                               {"job_id", "worker", "direction"}};
+inline constexpr Metric kWorkerSimilarity{
+    "laconic_worker_similarity_delta",
+    Kind::kGauge,
+    "How much the Hessian of the rank's loss differs from the mean, as exchange.similarity last "
+    "measured it.",
+    {"job_id", "worker"}};
 inline constexpr Metric kWorkerHeartbeatAgeSeconds{"laconic_worker_heartbeat_age_seconds",
                                                    Kind::kGauge,
                                                    "Time since the rank's node was last heard of.",
@@ -225,10 +236,12 @@ inline constexpr const Metric* kMetrics[] = {&kBuildInfo,
                                              &kGradientNorm,
                                              &kCompressionErrorRatio,
                                              &kSimilarity,
+                                             &kSmoothness,
                                              &kMessagesTotal,
                                              &kWorkerUp,
                                              &kWorkerStep,
                                              &kWorkerWireBytesTotal,
+                                             &kWorkerSimilarity,
                                              &kWorkerHeartbeatAgeSeconds};
 
 }  // namespace laconic::metrics

@@ -15,6 +15,22 @@ namespace {
 // Nothing is measured where nothing is sent; any link gives the same plan.
 constexpr collective::LinkCost kNoLink{.latency_seconds = 0, .bytes_per_second = 1};
 
+struct ProbeSizes {
+  int64_t first = collective::kFirstProbeBytes;
+  int64_t largest = 0;
+};
+
+// Where the job limits its bytes, all probes together send at most a tenth of them.
+ProbeSizes probe_sizes(const core::ExchangeSpec& asked, const core::Layout& layout,
+                       int world_size) {
+  ProbeSizes sizes = {.largest = 4 * layout.elements()};
+  if (asked.automatic.has_value() && asked.automatic->bytes > 0) {
+    sizes.largest = std::min(sizes.largest, asked.automatic->bytes / (20 * (world_size - 1)));
+    sizes.first = std::clamp<int64_t>(sizes.largest / 2, 1, collective::kFirstProbeBytes);
+  }
+  return sizes;
+}
+
 absl::StatusOr<collective::CodecCost> measure(const core::CodecSpec& spec,
                                               const core::Layout& layout,
                                               collective::Communicator& communicator) {
@@ -37,8 +53,9 @@ absl::StatusOr<PlannedExchange> plan_exchange(const core::ExchangeSpec& asked,
   const bool alone = communicator.world_size() == 1;
   PlannedExchange planned{.spec = asked, .link = kNoLink, .candidates = {}, .plan = {}};
   if (!alone) {
+    const ProbeSizes probe = probe_sizes(asked, layout, communicator.world_size());
     LACONIC_ASSIGN_OR_RETURN(planned.link,
-                             collective::probe_links(communicator, {}, 4 * layout.elements()));
+                             collective::probe_links(communicator, {}, probe.largest, probe.first));
   }
   for (const core::CodecSpec& spec : asked.candidates) {
     collective::Candidate candidate{

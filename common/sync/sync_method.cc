@@ -40,6 +40,16 @@ absl::Status check_local(const core::ExchangeSpec& spec) {
     return absl::InvalidArgumentError(
         absl::StrCat("outer_momentum is ", spec.outer_momentum, "; allowed: 0 to below 1"));
   }
+  if (spec.inner_steps_max != 0 &&
+      (rounds.rounds > 0 || spec.fragments.used() || spec.inner_steps_max < rounds.inner_steps)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("inner_steps_max is ", spec.inner_steps_max,
+                     "; allowed: at least inner_steps, without rounds and fragments"));
+  }
+  if (!(spec.shift >= 0 && spec.shift <= 1) || (spec.shift > 0 && spec.fragments.used())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("shift is ", spec.shift, "; allowed: 0..1, without fragments"));
+  }
   return absl::OkStatus();
 }
 

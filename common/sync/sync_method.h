@@ -13,6 +13,7 @@
 #include "common/core/exchange_spec.h"
 #include "common/core/layout.h"
 #include "common/core/state_bytes.h"
+#include "common/sync/similarity.h"
 
 namespace laconic::sync {
 
@@ -30,6 +31,7 @@ enum class RoundReason : uint8_t {
   kAged = 3,         // sent: the last message was used long enough
   kDenseWarmUp = 4,  // sent as float32: the first steps
   kSmallChange = 5,  // silent: the others use the last message again
+  kSimilarity = 6,   // sent: as many steps after the last round as the similarity allows
 };
 
 // What this rank decided in a round, and how many ranks sent in it.
@@ -79,6 +81,11 @@ class SyncMethod {
   virtual collective::OpTag next_tag() const {
     return {.round = static_cast<uint64_t>(stats().rounds), .previous_digest = digest()};
   }
+
+  // How alike the ranks are, as all of them measured it between two shared states; the same numbers
+  // on every rank. Returns the steps H between rounds from now on, 0 from a method whose H does not
+  // follow the similarity.
+  virtual int64_t take_similarity(const Similarity& /*similarity*/) { return 0; }
 
   // Waits until no exchange is under way, so that the state can be saved. Errors: those of that
   // exchange, which the step that would apply it tries again.

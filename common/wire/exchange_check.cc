@@ -13,6 +13,7 @@ namespace laconic::wire {
 namespace {
 
 constexpr int64_t kRoundDeadlineMaxSeconds = 86'400;
+constexpr int64_t kBytesMax = 1'000'000'000'000'000'000;
 
 void check_rounds(Checker& checker, const v1::Local& local, int64_t steps) {
   const std::string path = "spec.exchange.local";
@@ -36,6 +37,10 @@ void check_rounds(Checker& checker, const v1::Local& local, int64_t steps) {
   }
 }
 
+bool streams(const v1::Local& local) {
+  return local.fragments() > 1 || local.delay_steps() > 0;
+}
+
 void check_fragments(Checker& checker, const v1::Local& local) {
   const std::string path = "spec.exchange.local";
   if (local.has_fragments()) {
@@ -45,7 +50,7 @@ void check_fragments(Checker& checker, const v1::Local& local) {
     checker.number(path + ".keep", local.keep(), {.low = 0, .high = 1});
   }
   const int64_t fragments = local.has_fragments() ? local.fragments() : 1;
-  if (local.has_rounds() && (fragments > 1 || local.delay_steps() > 0)) {
+  if (local.has_rounds() && streams(local)) {
     checker.add(path + (fragments > 1 ? ".fragments" : ".delay_steps"),
                 "is set with rounds; allowed: with inner_steps");
   } else if (local.has_delay_steps() && fragments >= 1 && local.inner_steps() >= 1) {
@@ -53,18 +58,81 @@ void check_fragments(Checker& checker, const v1::Local& local) {
   }
 }
 
+void check_similarity_fields(Checker& checker, const v1::Local& local) {
+  const std::string path = "spec.exchange.local";
+  if (local.has_inner_steps_max()) {
+    const std::string field = path + ".inner_steps_max";
+    if (!local.has_inner_steps()) {
+      checker.add(field, "is set without inner_steps; allowed: inner_steps beside it");
+    } else {
+      checker.integer(field, local.inner_steps_max(), local.inner_steps(), 1'000'000);
+    }
+    if (streams(local)) {
+      checker.add(field, "is set with fragments or delay_steps; allowed: without them");
+    }
+  }
+  if (local.has_shift()) {
+    checker.number(path + ".shift", local.shift(), {.low = 0, .high = 1});
+    if (streams(local)) {
+      checker.add(path + ".shift", "is set with fragments or delay_steps; allowed: without them");
+    }
+  }
+}
+
+void check_similarity(Checker& checker, const v1::Exchange& exchange) {
+  const std::string path = "spec.exchange.similarity";
+  const v1::Similarity& similarity = exchange.similarity();
+  if (exchange.has_convex()) {
+    checker.add(path, "is set with convex; allowed: convex.similarity");
+  }
+  if (streams(exchange.local())) {
+    checker.add(path, "is set with fragments or delay_steps; allowed: without them");
+  }
+  if (similarity.has_every_steps()) {
+    checker.integer(path + ".every_steps", similarity.every_steps(), 1, 1'000'000'000);
+  }
+  if (similarity.has_samples()) {
+    checker.integer(path + ".samples", similarity.samples(), 4, 1'000'000);
+  }
+}
+
+void check_auto(Checker& checker, const v1::Exchange& exchange) {
+  const std::string path = "spec.exchange";
+  if (exchange.auto_().has_wait()) {
+    checker.number(path + ".auto.wait", exchange.auto_().wait(), {.low = 0.001, .high = 0.9});
+  }
+  if (exchange.auto_().has_bytes() &&
+      (exchange.auto_().bytes() < 1 || exchange.auto_().bytes() > kBytesMax)) {
+    checker.integer(path + ".auto.bytes", exchange.auto_().bytes(), 1, kBytesMax);
+  }
+  if (exchange.compressor().codec_case() != v1::Compressor::CODEC_NOT_SET &&
+      !exchange.compressor().has_none()) {
+    checker.add(path + ".compressor", "is set with auto, which chooses it; allowed: unset");
+  }
+  if (exchange.schedule() != v1::EXCHANGE_SCHEDULE_UNSPECIFIED && exchange.schedule() != v1::AUTO) {
+    checker.add(path + ".schedule", "is set with auto, which chooses it; allowed: unset or AUTO");
+  }
+}
+
 void check_method(Checker& checker, const v1::Exchange& exchange, int64_t steps) {
   const std::string path = "spec.exchange";
   if (exchange.method_case() == v1::Exchange::METHOD_NOT_SET) {
-    checker.missing(path, "one of dense, local, convex, lazy, power_sgd, demo, ef21");
+    checker.missing(path, "one of dense, local, convex, lazy, power_sgd, demo, ef21, auto");
   }
   check_method_fields(checker, exchange);
+  if (exchange.has_similarity()) {
+    check_similarity(checker, exchange);
+  }
+  if (exchange.has_auto_()) {
+    check_auto(checker, exchange);
+  }
   if (!exchange.has_local()) {
     return;
   }
   const v1::Local& local = exchange.local();
   check_rounds(checker, local, steps);
   check_fragments(checker, local);
+  check_similarity_fields(checker, local);
   if (local.has_outer_rate()) {
     checker.number(path + ".local.outer_rate", local.outer_rate(),
                    {.low = 0, .high = 10, .above = true});

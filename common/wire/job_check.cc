@@ -326,6 +326,12 @@ void check_checkpoint(Checker& checker, const v1::Checkpoint& checkpoint,
   if (checkpoint.has_every_steps()) {
     checker.integer(path + ".every_steps", checkpoint.every_steps(), 1, kBillion);
   }
+  if (exchange.has_auto_()) {
+    checker.add(
+        path,
+        "is set with exchange.auto, which may choose another method the next time; allowed: "
+        "a named method (the report of a run by auto has what it chose)");
+  }
   if (exchange.compressor().has_auto_()) {
     checker.add(path,
                 "is set with exchange.compressor.auto, which may choose another way the next time; "

@@ -73,6 +73,22 @@ void fill_data(v1::Data& data, uint64_t train_seed) {
   }
 }
 
+// Measured where the job asks for it or needs it.
+void fill_similarity(v1::TrainJobSpec& spec) {
+  v1::Exchange& exchange = *spec.mutable_exchange();
+  if (!exchange.has_similarity() && !exchange.has_auto_() &&
+      !exchange.local().has_inner_steps_max()) {
+    return;
+  }
+  v1::Similarity& similarity = *exchange.mutable_similarity();
+  if (!similarity.has_every_steps()) {
+    similarity.set_every_steps(std::max<int64_t>(1, spec.train().steps() / 10));
+  }
+  if (!similarity.has_samples()) {
+    similarity.set_samples(std::clamp(spec.train().batch_size(), 1, 250'000) * 4);
+  }
+}
+
 core::Schedule to_schedule(v1::ExchangeSchedule schedule) {
   switch (schedule) {
     case v1::ALL_GATHER:
@@ -120,6 +136,9 @@ v1::Exchange with_exchange_defaults(v1::Exchange exchange) {
     local.set_delay_steps(local.has_delay_steps() ? local.delay_steps() : 0);
     local.set_keep(local.has_keep() ? local.keep() : local.delay_steps() > 0 ? 0.5 : 0);
   }
+  if (exchange.has_auto_() && !exchange.auto_().has_wait()) {
+    exchange.mutable_auto_()->set_wait(core::AutoSpec().wait);
+  }
   fill_method(exchange);
   if (exchange.has_convex()) {
     fill_convex(exchange);
@@ -148,6 +167,7 @@ v1::TrainJob with_defaults(v1::TrainJob job) {
     fill_optimizer(*spec.mutable_train()->mutable_optimizer());
   }
   *spec.mutable_exchange() = with_exchange_defaults(spec.exchange());
+  fill_similarity(spec);
   return job;
 }
 
@@ -158,11 +178,15 @@ core::ExchangeSpec exchange_spec(const v1::TrainJob& asked) {
   spec.codec = codec_spec(exchange.compressor());
   spec.codec.world_size = job.spec().workers().has_count() ? job.spec().workers().count() : 1;
   spec.round_deadline = from_proto(exchange.round_deadline());
-  spec.candidates = candidate_codecs(exchange.compressor());
+  spec.candidates =
+      exchange.has_auto_() ? method_codecs() : candidate_codecs(exchange.compressor());
   for (core::CodecSpec& candidate : spec.candidates) {
     candidate.world_size = spec.codec.world_size;
   }
-  spec.error_budget = exchange.compressor().auto_().error_budget();
+  // exchange.auto: what an exchange loses is fed back.
+  constexpr double kAnyError = 1e6;
+  spec.error_budget =
+      exchange.has_auto_() ? kAnyError : exchange.compressor().auto_().error_budget();
   spec.schedule = to_schedule(exchange.schedule());
   set_feedback(exchange.compressor(), spec);
   spec.ranks_per_site = exchange.ranks_per_site();
@@ -177,8 +201,14 @@ core::ExchangeSpec exchange_spec(const v1::TrainJob& asked) {
     spec.fragments = {.count = exchange.local().fragments(),
                       .delay_steps = exchange.local().delay_steps(),
                       .keep = exchange.local().keep()};
+    spec.inner_steps_max = exchange.local().inner_steps_max();
+    spec.shift = exchange.local().shift();
     spec.outer_rate = exchange.local().outer_rate();
     spec.outer_momentum = exchange.local().outer_momentum();
+  }
+  if (exchange.has_auto_()) {
+    spec.automatic = {.wait = exchange.auto_().wait(), .bytes = exchange.auto_().bytes()};
+    spec.rounds.steps = job.spec().train().steps();
   }
   set_method(exchange, spec);
   return spec;

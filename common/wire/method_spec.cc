@@ -229,6 +229,19 @@ void fill_method(v1::Exchange& exchange) {
   }
 }
 
+std::vector<core::CodecSpec> method_codecs() {
+  constexpr int kRowsBelow = 4;  // with so few bits a scale for each row pays for itself
+  std::vector<core::CodecSpec> codecs(1);
+  for (const int bits : {8, 4, 2, 1}) {
+    core::CodecSpec codec;
+    codec.kind = core::CodecKind::kQuantize;
+    codec.bits = bits;
+    codec.rows = bits < kRowsBelow;
+    codecs.push_back(codec);
+  }
+  return codecs;
+}
+
 void set_method(const v1::Exchange& exchange, core::ExchangeSpec& spec) {
   if (exchange.has_lazy()) {
     const v1::Lazy& lazy = exchange.lazy();

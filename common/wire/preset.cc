@@ -139,6 +139,9 @@ v1::TrainJob with_preset(v1::TrainJob job) {
     filled.mutable_exchange()->mutable_local()->clear_rounds();
     filled.mutable_exchange()->mutable_local()->clear_inner_steps();
   }
+  if (job.spec().exchange().has_auto_()) {
+    filled.clear_exchange();  // it is chosen when the job starts
+  }
   filled.MergeFrom(job.spec());
   *job.mutable_spec() = std::move(filled);
   return job;

@@ -150,9 +150,11 @@ def communication_row():
                    "round sends. A rising line means that compression is too strong.", "short",
                    target(f"laconic_residual_norm{{{JOB}}} / laconic_gradient_norm{{{JOB}}}",
                           "ratio")),
-        timeseries("Similarity", "exchange.convex: how much the workers' Hessians differ (delta), as "
-                   "the last iteration took it.", "short",
-                   target(f"laconic_similarity_delta{{{JOB}}}", "delta")),
+        timeseries("Similarity", "How much the losses of the workers curve apart (delta) and together "
+                   "(L), by exchange.similarity or the last iteration of exchange.convex.", "short",
+                   target(f"laconic_similarity_delta{{{JOB}}}", "delta"),
+                   target(f"laconic_smoothness{{{JOB}}}", "L"),
+                   target(f"laconic_worker_similarity_delta{{{JOB}}}", "delta of {{worker}}")),
         timeseries("Messages", "exchange.convex: messages to the anchor worker per second; skipped "
                    "ones were not worth sending.", "cps",
                    target(f"sum by (outcome) (rate(laconic_messages_total{{{JOB}}}{rate}))",

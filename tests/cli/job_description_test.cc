@@ -75,5 +75,20 @@ TEST(DescribeJobTest, ShowsEveryCodecThatThePlannerMayTake) {
   EXPECT_THAT(text, Not(HasSubstr("int4")));
 }
 
+TEST(DescribeJobTest, ShowsEveryCodecThatAutoMayTake) {
+  const std::string text =
+      describe_example("fashion_mnist", {"spec.exchange={auto: {bytes: 1000000}}"});
+  EXPECT_THAT(text, HasSubstr("the method is chosen when the job starts"));
+  for (const char* codec : {"float32", "int8", "int4", "int2", "int1"}) {
+    EXPECT_THAT(text, HasSubstr(codec));
+  }
+}
+
+TEST(DescribeJobTest, SaysThatRoundsBySimilarityAreAtMostThatMany) {
+  const std::string text = describe_example(
+      "fashion_mnist", {"spec.exchange.local={inner_steps: 32, inner_steps_max: 64}"});
+  EXPECT_THAT(text, HasSubstr("at most, in the whole job"));
+}
+
 }  // namespace
 }  // namespace laconic::cli

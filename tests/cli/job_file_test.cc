@@ -211,10 +211,11 @@ TEST_F(JobFileTest, PointsAtUnknownKeysAndBadDurations) {
        "precision, logit_adjustment, checkpoint"},
       {"local: {inner_steps: 4}", "sparse: {}",
        "job.yaml:19:5: spec.exchange.sparse is unknown; allowed: dense, local, convex, "
-       "lazy, power_sgd, demo, ef21, compressor, round_deadline, schedule, ranks_per_site, lanes"},
+       "lazy, power_sgd, demo, ef21, auto, compressor, round_deadline, schedule, ranks_per_site, "
+       "lanes, similarity"},
       {"local: {inner_steps: 4}", "local: {inner_steps: 4}\n    dense: {}",
        "job.yaml:20:5: spec.exchange.dense cannot stand beside local; allowed: one of dense, "
-       "local, convex, lazy, power_sgd, demo, ef21"},
+       "local, convex, lazy, power_sgd, demo, ef21, auto"},
       {"30s", "30", "job.yaml:20:21: spec.exchange.round_deadline is \"30\"" + kDuration},
       {"30s", "-30s", "job.yaml:20:21: spec.exchange.round_deadline is \"-30s\"" + kDuration},
       {"30s", "inf", "job.yaml:20:21: spec.exchange.round_deadline is \"inf\"" + kDuration},

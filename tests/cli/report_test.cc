@@ -110,6 +110,35 @@ TEST(ReportJsonTest, TellsWhatEveryRoundDecidedAndWhy) {
                               "</td><td>1 of 2</td><td>1.6</td>"));
 }
 
+TEST(ReportJsonTest, TellsHowAlikeTheRanksWereAndWhatWasChosen) {
+  v1::Job job = sample_job(2);
+  EXPECT_EQ(YAML::Load(report_json(report_data(job)))["similarity"].size(), 0U);
+  EXPECT_THAT(report_html(report_data(job)), Not(HasSubstr("<h2>Similarity</h2>")));
+  v1::Finished& finished = *job.mutable_ranks(0)->mutable_finished();
+  finished.mutable_exchange()->set_schedule("sharded");
+  finished.mutable_exchange()->set_method("local, 50 steps between rounds");
+  for (const double delta : {0.5, 0.25}) {
+    v1::SimilarityState& state = *finished.add_similarity();
+    state.set_step(delta == 0.5 ? 10 : 20);
+    state.set_delta_rms(delta);
+    state.set_smoothness(2);
+    state.add_deltas(delta);
+    state.add_deltas(2 * delta);
+    state.set_inner_steps(delta == 0.5 ? 48 : 80);
+  }
+  const YAML::Node report = YAML::Load(report_json(report_data(job)));
+  EXPECT_EQ(report["exchange"]["method"].as<std::string>(), "local, 50 steps between rounds");
+  ASSERT_EQ(report["similarity"].size(), 2U);
+  EXPECT_EQ(report["similarity"][1]["step"].as<int>(), 20);
+  EXPECT_EQ(report["similarity"][1]["delta_rms"].as<double>(), 0.25);
+  EXPECT_EQ(report["similarity"][1]["deltas"][1].as<double>(), 0.5);
+  EXPECT_EQ(report["similarity"][1]["inner_steps"].as<int>(), 80);
+  const std::string html = report_html(report_data(job));
+  EXPECT_THAT(html, HasSubstr("<td>10</td><td>0.5</td><td>2</td><td>0.25</td><td>1: 1</td><td>48"));
+  EXPECT_THAT(html, HasSubstr("delta 0.25, L 2 (12 %)"));
+  EXPECT_THAT(html, HasSubstr("local, 50 steps between rounds"));
+}
+
 TEST(ReportJsonTest, TellsBytesBetweenSitesFromAllWhereTheJobKnowsSites) {
   v1::Job job = sample_job(2);
   for (v1::Rank& rank : *job.mutable_ranks()) {

@@ -187,6 +187,12 @@ inline void add_local_cases(std::vector<MethodCase>& cases) {
   local.error_feedback = true;
   local.rounds.inner_steps = 2;
   cases.push_back({"LocalSign", local});
+  core::ExchangeSpec shifted = local;
+  shifted.shift = 0.5;
+  cases.push_back({"LocalShift", shifted});
+  core::ExchangeSpec following = local;
+  following.inner_steps_max = 4;
+  cases.push_back({"LocalFollowsSimilarity", following});
   local.fragments = {.count = 2, .delay_steps = 0, .keep = 0.5};
   cases.push_back({"StreamingSign", local});
 }

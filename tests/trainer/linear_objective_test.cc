@@ -39,8 +39,10 @@ class RandomRows final : public Dataset {
 
   DataShape shape() const override { return {.features = kFeatures}; }
   int64_t samples() const override { return inputs_.size(0); }
-  Batch share_batch(int64_t first, int64_t count) const override {
-    return {.inputs = inputs_.narrow(0, first, count), .labels = labels_.narrow(0, first, count)};
+  Batch share_samples(std::span<const int64_t> chosen) const override {
+    const torch::Tensor places =
+        torch::tensor(torch::ArrayRef<int64_t>(chosen.data(), chosen.size()));
+    return {.inputs = inputs_.index_select(0, places), .labels = labels_.index_select(0, places)};
   }
   Batch next_batch() override { return share_batch(0, samples()); }
   void skip_batches(int64_t /*batches*/) override {}

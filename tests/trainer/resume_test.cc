@@ -121,6 +121,10 @@ INSTANTIATE_TEST_SUITE_P(
         Method{"Streaming",
                "local { inner_steps: 20 fragments: 4 delay_steps: 5 } compressor { quantize { "
                "bits: 4 rows {} } }"},
+        Method{"FollowsSimilarity",
+               "local { inner_steps: 3 inner_steps_max: 20 } compressor { quantize { bits: 1 "
+               "rows {} } } similarity { every_steps: 5 }"},
+        Method{"Shift", "local { inner_steps: 5 shift: 0.5 } similarity { every_steps: 9 }"},
         Method{"Lazy",
                "lazy { momentum: 0.9 } compressor { quantize { bits: 4 rows {} } "
                "feedback: EF21 }"},

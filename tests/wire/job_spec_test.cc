@@ -174,6 +174,13 @@ TEST(CheckJobTest, TakesACheckpointWithADirectoryAndANamedCompressor) {
        "spec.train.checkpoint is set with exchange.compressor.auto, which may choose another way "
        "the next time; allowed: a named compressor (laconic bench link shows what auto would "
        "choose)\n"},
+      {[](v1::TrainJob& j) {
+         j.mutable_spec()->mutable_train()->mutable_checkpoint()->set_directory("/saved");
+         j.mutable_spec()->mutable_exchange()->mutable_auto_();
+         j.mutable_spec()->mutable_exchange()->clear_compressor();
+       },
+       "spec.train.checkpoint is set with exchange.auto, which may choose another method the next "
+       "time; allowed: a named method (the report of a run by auto has what it chose)\n"},
   });
 }
 
@@ -194,7 +201,7 @@ TEST(CheckJobTest, NamesWhatIsWrongWithTrainingAndExchange) {
        "spec.train.optimizer.adamw.learning_rate is nan; allowed: greater than 0, at most 100\n"},
       {[](auto& j) { j.mutable_spec()->mutable_exchange()->clear_method(); },
        "spec.exchange is missing; allowed: one of dense, local, convex, lazy, "
-       "power_sgd, demo, ef21\n"},
+       "power_sgd, demo, ef21, auto\n"},
       {[](auto& j) { j.mutable_spec()->mutable_exchange()->mutable_local()->set_inner_steps(0); },
        "spec.exchange.local.inner_steps is 0; allowed: 1..1000000\n"},
       {[](auto& j) {

@@ -153,5 +153,80 @@ TEST(FragmentsFieldTest, IsCheckedAgainstDelayAndRounds) {
             0.5);
 }
 
+TEST(SimilarityFieldsTest, AreCheckedAgainstWhatTheyNeed) {
+  const auto exchange = [](const std::string& fields) {
+    return violations(
+        job_with("train { optimizer { sgd { learning_rate: 1 } } } exchange { " + fields + " }"));
+  };
+  EXPECT_EQ(exchange("local { inner_steps: 4 inner_steps_max: 4 shift: 1 }"), "");
+  EXPECT_EQ(exchange("local { inner_steps: 4 inner_steps_max: 3 }"),
+            "spec.exchange.local.inner_steps_max is 3; allowed: 4..1000000\n");
+  EXPECT_EQ(exchange("local { rounds: 4 inner_steps_max: 9 }"),
+            "spec.exchange.local.inner_steps_max is set without inner_steps; allowed: inner_steps "
+            "beside it\n");
+  EXPECT_EQ(exchange("local { inner_steps: 8 inner_steps_max: 9 fragments: 2 }"),
+            "spec.exchange.local.inner_steps_max is set with fragments or delay_steps; allowed: "
+            "without them\n");
+  EXPECT_THAT(exchange("local { inner_steps: 8 shift: 2 }"),
+              HasSubstr("shift is 2; allowed: 0..1"));
+  EXPECT_THAT(exchange("local { inner_steps: 8 shift: 1 delay_steps: 1 }"),
+              HasSubstr("shift is set with fragments or delay_steps"));
+  EXPECT_EQ(exchange("dense {} similarity { every_steps: 7 samples: 4 }"), "");
+  EXPECT_THAT(exchange("dense {} similarity { every_steps: 0 }"),
+              HasSubstr("similarity.every_steps is 0; allowed: 1..1000000000"));
+  EXPECT_THAT(exchange("dense {} similarity { samples: 3 }"),
+              HasSubstr("similarity.samples is 3; allowed: 4..1000000"));
+  EXPECT_THAT(exchange("local { inner_steps: 8 fragments: 2 } similarity {}"),
+              HasSubstr("similarity is set with fragments or delay_steps"));
+  EXPECT_THAT(exchange("convex { algorithm: AEG l2: 1 } similarity {}"),
+              HasSubstr("similarity is set with convex; allowed: convex.similarity"));
+}
+
+TEST(SimilarityFieldsTest, AreFilledInWhereSomethingNeedsThem) {
+  const auto filled = [](const std::string& exchange) {
+    return with_defaults(job_with("train { batch_size: 8 } exchange { " + exchange + " }"))
+        .spec()
+        .exchange();
+  };
+  EXPECT_FALSE(filled("local { inner_steps: 4 }").has_similarity());
+  for (const char* needs :
+       {"local { inner_steps: 4 inner_steps_max: 9 }", "auto {}", "dense {} similarity {}"}) {
+    SCOPED_TRACE(needs);
+    EXPECT_EQ(filled(needs).similarity().every_steps(), 60);
+    EXPECT_EQ(filled(needs).similarity().samples(), 32);
+  }
+  EXPECT_EQ(filled("dense {} similarity { every_steps: 5 samples: 6 }").similarity().samples(), 6);
+}
+
+TEST(AutoMethodTest, LeavesEverythingButItsLimitsUnset) {
+  const auto exchange = [](const std::string& fields) {
+    return violations(
+        job_with("train { optimizer { sgd { learning_rate: 1 } } } exchange { " + fields + " }"));
+  };
+  EXPECT_EQ(exchange("auto {}"), "");
+  EXPECT_EQ(exchange("auto { wait: 0.5 bytes: 1 } schedule: AUTO"), "");
+  EXPECT_THAT(exchange("auto { wait: 0 }"), HasSubstr("auto.wait is 0; allowed: 0.001..0.9"));
+  EXPECT_THAT(exchange("auto { bytes: 0 }"), HasSubstr("auto.bytes is 0; allowed: 1.."));
+  EXPECT_THAT(exchange("auto {} compressor { natural {} }"),
+              HasSubstr("compressor is set with auto, which chooses it; allowed: unset"));
+  EXPECT_THAT(exchange("auto {} schedule: RING"), HasSubstr("schedule is set with auto"));
+}
+
+TEST(AutoMethodTest, TakesNothingButTheOptimizerFromAPreset) {
+  const v1::TrainJob job = with_defaults(job_with("preset: LACONIC exchange { auto {} }"));
+  EXPECT_EQ(violations(job_with("preset: LACONIC exchange { auto {} }")), "");
+  EXPECT_EQ(violations(job), "") << "defaults filled in";
+  EXPECT_TRUE(job.spec().train().optimizer().has_muon());
+  EXPECT_TRUE(job.spec().exchange().has_auto_());
+  const core::ExchangeSpec spec = exchange_spec(job);
+  ASSERT_TRUE(spec.automatic.has_value());
+  EXPECT_EQ(spec.automatic->wait, 0.1);
+  EXPECT_EQ(spec.automatic->bytes, 0);
+  EXPECT_EQ(spec.rounds.steps, 600);
+  ASSERT_EQ(spec.candidates.size(), 5U);
+  EXPECT_FALSE(spec.candidates[0].lossy());
+  EXPECT_TRUE(spec.candidates[4].rows);
+}
+
 }  // namespace
 }  // namespace laconic::wire

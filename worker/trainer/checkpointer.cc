@@ -174,8 +174,12 @@ absl::StatusOr<std::vector<SavedStep>> saved_steps(const CheckpointStore& store,
   return saved;
 }
 
-Checkpointer::Checkpointer(const TrainingParts& parts, int64_t every_steps, std::string fingerprint)
-    : parts_(parts), every_steps_(every_steps), fingerprint_(std::move(fingerprint)) {}
+Checkpointer::Checkpointer(const TrainingParts& parts, SimilarityProbe* probe, int64_t every_steps,
+                           std::string fingerprint)
+    : parts_(parts),
+      probe_(probe),
+      every_steps_(every_steps),
+      fingerprint_(std::move(fingerprint)) {}
 
 absl::Status Checkpointer::exchanged(int64_t step, const absl::Status& status) const {
   return exchange_failure(status, step, parts_.communicator.failed_rank());
@@ -299,6 +303,9 @@ absl::StatusOr<std::vector<uint8_t>> Checkpointer::encode(const RunState& state)
   writer.bytes(raw_bytes(generator_state()));
   LACONIC_ASSIGN_OR_RETURN(const std::vector<uint8_t> sync, parts_.sync.save());
   writer.bytes(sync);
+  if (probe_ != nullptr) {
+    probe_->save(writer);
+  }
   return std::move(writer).take();
 }
 
@@ -319,6 +326,9 @@ absl::StatusOr<RunState> Checkpointer::restore(std::span<const uint8_t> bytes) c
   LACONIC_RETURN_IF_ERROR(restore_generator(reader));
   LACONIC_ASSIGN_OR_RETURN(const std::span<const uint8_t> sync, reader.bytes());
   LACONIC_RETURN_IF_ERROR(parts_.sync.restore(sync));
+  if (probe_ != nullptr) {
+    LACONIC_RETURN_IF_ERROR(probe_->restore(reader));
+  }
   LACONIC_RETURN_IF_ERROR(reader.done());
   return state;
 }

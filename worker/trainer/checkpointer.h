@@ -43,8 +43,10 @@ absl::StatusOr<std::vector<SavedStep>> saved_steps(const CheckpointStore& store,
 // parts.checkpoints it does nothing.
 class Checkpointer {
  public:
-  // fingerprint: of job_fingerprint(). every_steps >= 1.
-  Checkpointer(const TrainingParts& parts, int64_t every_steps, std::string fingerprint);
+  // probe: belongs to the state, null: there is none. fingerprint: of job_fingerprint().
+  // every_steps >= 1.
+  Checkpointer(const TrainingParts& parts, SimilarityProbe* probe, int64_t every_steps,
+               std::string fingerprint);
 
   // Restores the newest step that every rank has saved in one course of the run, in place of
   // SyncMethod::begin(), and removes the others.
@@ -72,6 +74,7 @@ class Checkpointer {
   void tell(const char* reason, const std::string& message) const;
 
   const TrainingParts& parts_;
+  SimilarityProbe* const probe_;
   const int64_t every_steps_;
   const std::string fingerprint_;
   int64_t course_ = 0;

@@ -9,6 +9,12 @@
 
 namespace laconic::trainer {
 
+Batch Dataset::share_batch(int64_t first, int64_t count) const {
+  std::vector<int64_t> chosen(static_cast<size_t>(count));
+  std::iota(chosen.begin(), chosen.end(), first);
+  return share_samples(chosen);
+}
+
 absl::StatusOr<std::unique_ptr<Dataset>> load_dataset(const v1::TrainJob& job, World world) {
   switch (job.spec().data().source_case()) {
     case v1::Data::kIdx:

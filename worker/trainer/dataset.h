@@ -31,9 +31,11 @@ class Dataset {
   virtual DataShape shape() const = 0;
   virtual int64_t samples() const = 0;  // In this rank's share, >= 1.
 
-  // Samples first .. first + count - 1 of this rank's share, in a fixed order. 0 <= first,
-  // first + count <= samples().
-  virtual Batch share_batch(int64_t first, int64_t count) const = 0;
+  // The chosen samples 0..samples()-1 of this rank's share, which has a fixed order: samples of one
+  // class may stand together.
+  virtual Batch share_samples(std::span<const int64_t> chosen) const = 0;
+  // Samples first .. first + count - 1 of it. 0 <= first, first + count <= samples().
+  Batch share_batch(int64_t first, int64_t count) const;
   // The next spec.train.batch_size samples of this rank's endless order.
   virtual Batch next_batch() = 0;
   // Goes past `batches` of them unread: the order is a function of the seed, so that a checkpoint

@@ -25,6 +25,8 @@ v1::RoundReason to_proto(RoundReason reason) {
       return v1::DENSE_WARM_UP;
     case RoundReason::kSmallChange:
       return v1::SMALL_CHANGE;
+    case RoundReason::kSimilarity:
+      return v1::SIMILARITY;
   }
   return v1::ROUND_REASON_UNSPECIFIED;
 }
@@ -43,6 +45,8 @@ const char* words(size_t reason) {
       return "float32 warm-up";
     case RoundReason::kSmallChange:
       return "change too small";
+    case RoundReason::kSimilarity:
+      return "by similarity";
   }
   return "";
 }

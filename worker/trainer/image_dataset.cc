@@ -78,10 +78,8 @@ class ImageDataset : public Dataset {
   }
 
   int64_t samples() const override { return order_.size(); }
-  Batch share_batch(int64_t first, int64_t count) const override {
-    return gather(parts_.train,
-                  order_.share().subspan(static_cast<size_t>(first), static_cast<size_t>(count)),
-                  /*first=*/0);
+  Batch share_samples(std::span<const int64_t> chosen) const override {
+    return gather(parts_.train, order_.pick(chosen), /*first=*/0);
   }
   Batch next_batch() override {
     return gather(parts_.train, order_.next(parts_.batch_size), /*first=*/0);

@@ -7,12 +7,15 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "worker/trainer/similarity_probe.h"
 
 namespace laconic::trainer {
 namespace {
 
 constexpr int64_t kPointsPerRun = 100;
 constexpr int64_t kNewsPerRun = 10;
+constexpr int64_t kSimilarityNewsPerRun = 20;
+constexpr size_t kSimilarityMax = 1000;
 constexpr absl::Duration kProgressInterval = absl::Milliseconds(500);
 
 v1::ByteCounts to_proto(const RankBytes& bytes) {
@@ -100,6 +103,9 @@ void RunMeter::send_progress(int64_t step, const sync::SyncStats& stats, const R
   for (const v1::RoundCount& count : decisions_.counts()) {
     *progress.add_decisions() = count;
   }
+  if (!similarity_.empty()) {
+    *progress.mutable_similarity() = similarity_.back();
+  }
   if (convex_.has_value()) {
     *progress.mutable_convex() = *convex_;
   }
@@ -127,6 +133,20 @@ void RunMeter::tell_decisions() {
   }
   spdlog::info("{}", *news);
   link_.report_event("ROUNDS_DECIDED", *news);
+}
+
+void RunMeter::similarity_measured(const v1::SimilarityState& state) {
+  const bool tells = !choice_.schedule().empty();
+  if (!similarity_.empty() && (!tells || similarity_.size() >= kSimilarityMax)) {
+    similarity_.pop_back();
+  }
+  similarity_.push_back(state);
+  if (tells && state.step() >= next_similarity_told_) {
+    next_similarity_told_ = state.step() + steps_ / kSimilarityNewsPerRun;
+    const std::string sentence = similarity_sentence(state);
+    spdlog::info("{}", sentence);
+    link_.report_event("SIMILARITY_MEASURED", sentence);
+  }
 }
 
 void RunMeter::step_done(const Step& step, const sync::SyncStats& stats, const RankBytes& bytes) {
@@ -186,6 +206,7 @@ v1::Finished RunMeter::finished(int64_t steps, const std::optional<Evaluation>& 
   }
   if (!choice_.schedule().empty()) {
     result.mutable_rounds_decided()->Add(decisions_.rounds().begin(), decisions_.rounds().end());
+    result.mutable_similarity()->Add(similarity_.begin(), similarity_.end());
   }
   if (convex_.has_value()) {
     *result.mutable_convex() = *convex_;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -64,6 +65,9 @@ class RunMeter {
 
   // Computing that was timed elsewhere, in all so far.
   void set_compute(absl::Duration total) { compute_ = total; }
+  // How alike the ranks are: goes into all reports from now on, and rank 0 tells it, at most 20
+  // times a run.
+  void similarity_measured(const v1::SimilarityState& state);
   // How a convex method stands: goes into all reports from now on.
   void set_convex(const v1::ConvexState& state) { convex_ = state; }
 
@@ -122,6 +126,8 @@ class RunMeter {
   MeanLoss since_point_;
   double last_interval_loss_ = 0;
   DecisionLog decisions_;
+  std::vector<v1::SimilarityState> similarity_;  // The last one; on rank 0 those before it too.
+  int64_t next_similarity_told_ = 0;             // A step.
   std::optional<v1::ConvexState> convex_;
 };
 

@@ -28,6 +28,7 @@
 #include "worker/trainer/exchange_choice.h"
 #include "worker/trainer/failure.h"
 #include "worker/trainer/flat_model.h"
+#include "worker/trainer/method_choice.h"
 #include "worker/trainer/models.h"
 #include "worker/trainer/optimizer.h"
 #include "worker/trainer/result.h"
@@ -147,15 +148,15 @@ absl::StatusOr<v1::Launch> join(collective::GrpcTransport& transport, WorkerLink
 
 // A measurement fails as an exchange before the first step does, or because the job allows no way.
 absl::StatusOr<ExchangeChoice> measured(absl::StatusOr<ExchangeChoice> choice,
-                                        const DataPlane& plane, absl::Duration deadline) {
+                                        const DataPlane& plane, const char* field,
+                                        absl::Duration deadline) {
   if (absl::IsInvalidArgument(choice.status())) {
     // All ranks come to this, if nobody leaves before the others have what they need for it.
     if (const absl::Status end = plane.transport->finish(absl::Now() + deadline); !end.ok()) {
       spdlog::warn("{}", std::string(end.message()));
     }
-    return failure(
-        absl::StatusCode::kInvalidArgument, kBadJob,
-        absl::StrCat("spec.exchange.compressor.auto: ", std::string(choice.status().message())));
+    return failure(absl::StatusCode::kInvalidArgument, kBadJob,
+                   absl::StrCat(field, ": ", std::string(choice.status().message())));
   }
   LACONIC_RETURN_IF_ERROR(
       exchange_failure(choice.status(), /*step=*/0, plane.communicator->failed_rank()));
@@ -173,6 +174,30 @@ absl::StatusOr<v1::Finished> end_after_measuring(const ExchangeChoice& choice,
   return finished;
 }
 
+// What the ranks exchange by: as the job says, or as they measure together where it leaves that
+// open.
+absl::StatusOr<ExchangeChoice> choose(Loaded& loaded, const core::ExchangeSpec& exchange,
+                                      const DataPlane& plane, WorkerLink& link) {
+  const core::Layout& layout = loaded.flat->layout();
+  if (!exchange.automatic.has_value()) {
+    return measured(choose_exchange(exchange, layout, *plane.communicator, link), plane,
+                    "spec.exchange.compressor.auto", exchange.round_deadline);
+  }
+  const v1::Train& train = loaded.job.spec().train();
+  const GradientParts gradient = {.model = *loaded.model,
+                                  .flat = *loaded.flat,
+                                  .bfloat16_products = train.precision() == v1::Train::BFLOAT16,
+                                  .offsets = {}};
+  LACONIC_ASSIGN_OR_RETURN(const double step_seconds,
+                           time_gradient(gradient, *loaded.data, train.batch_size()));
+  const int64_t measurements =
+      1 + train.steps() / loaded.job.spec().exchange().similarity().every_steps();
+  return measured(choose_method(exchange, layout, step_seconds,
+                                bytes_beside_rounds(plane.communicator->world_size(), measurements),
+                                *plane.communicator, link),
+                  plane, "spec.exchange.auto", exchange.round_deadline);
+}
+
 // By the loop that the job's exchange needs.
 absl::StatusOr<v1::Finished> train_loaded(Loaded& loaded, const core::ExchangeSpec& exchange,
                                           const DataPlane& plane, WorkerLink& link,
@@ -187,10 +212,7 @@ absl::StatusOr<v1::Finished> train_loaded(Loaded& loaded, const core::ExchangeSp
                          .link = link,
                          .stop = stop});
   }
-  LACONIC_ASSIGN_OR_RETURN(
-      const ExchangeChoice choice,
-      measured(choose_exchange(exchange, loaded.flat->layout(), *plane.communicator, link), plane,
-               exchange.round_deadline));
+  LACONIC_ASSIGN_OR_RETURN(const ExchangeChoice choice, choose(loaded, exchange, plane, link));
   if (loaded.job.spec().exchange().compressor().auto_().measure_only()) {
     return end_after_measuring(choice, *plane.transport, exchange.round_deadline);
   }

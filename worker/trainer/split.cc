@@ -133,6 +133,14 @@ absl::StatusOr<std::vector<std::vector<int64_t>>> dirichlet_shares(
 SampleOrder::SampleOrder(std::vector<int64_t> share, uint64_t seed, int rank)
     : share_(std::move(share)), random_(seed, kOrderStream + static_cast<uint64_t>(rank)) {}
 
+std::vector<int64_t> SampleOrder::pick(std::span<const int64_t> places) const {
+  std::vector<int64_t> samples(places.size());
+  for (size_t i = 0; i < places.size(); ++i) {
+    samples[i] = share_[static_cast<size_t>(places[i])];
+  }
+  return samples;
+}
+
 std::vector<int64_t> SampleOrder::next(int64_t count) {
   std::vector<int64_t> samples;
   samples.reserve(static_cast<size_t>(count));

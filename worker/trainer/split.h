@@ -59,8 +59,8 @@ class SampleOrder {
   std::vector<int64_t> next(int64_t count);
   // As next(count), without the samples.
   void skip(int64_t count);
-  // The share as it was given.
-  std::span<const int64_t> share() const { return share_; }
+  // Samples of the share by their places in it, as it was given.
+  std::vector<int64_t> pick(std::span<const int64_t> places) const;
   int64_t size() const { return static_cast<int64_t>(share_.size()); }
 
  private:
@@ -77,6 +77,7 @@ inline constexpr uint64_t kSplitStream = 1;
 inline constexpr uint64_t kDirichletStream = 2;
 inline constexpr uint64_t kOrderStream = 1000;      // plus the rank
 inline constexpr uint64_t kWindowStream = 1 << 20;  // plus the rank
+inline constexpr uint64_t kProbeStream = 1 << 21;   // plus the rank
 
 // `count` indices evenly over 0..total-1, ascending and distinct; all of them if count >= total.
 std::vector<int64_t> evenly_spaced(int64_t total, int64_t count);

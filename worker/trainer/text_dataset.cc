@@ -43,11 +43,11 @@ class TextDataset : public Dataset {
     return (parts_.train.end - parts_.train.begin - 1) / parts_.context;
   }
 
-  Batch share_batch(int64_t first, int64_t count) const override {
-    std::vector<int64_t> starts(static_cast<size_t>(count));
-    for (size_t i = 0; i < starts.size(); ++i) {
-      starts[i] = parts_.train.begin + (first + static_cast<int64_t>(i)) * parts_.context;
-    }
+  Batch share_samples(std::span<const int64_t> chosen) const override {
+    std::vector<int64_t> starts(chosen.size());
+    std::ranges::transform(chosen, starts.begin(), [this](int64_t window) {
+      return parts_.train.begin + window * parts_.context;
+    });
     return windows(starts);
   }
   Batch next_batch() override {

@@ -1,6 +1,5 @@
 #include "worker/trainer/training_loop.h"
 
-#include <ATen/autocast_mode.h>
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -12,61 +11,13 @@
 #include "absl/time/clock.h"
 #include "common/core/status_macros.h"
 #include "common/wire/job_spec.h"
+#include "worker/trainer/batch_gradient.h"
 #include "worker/trainer/checkpointer.h"
 #include "worker/trainer/failure.h"
 #include "worker/trainer/logit_offsets.h"
 
 namespace laconic::trainer {
 namespace {
-
-// While it lives, matrix products and convolutions of this thread are computed in bfloat16. A
-// backward pass computes in the precision of its forward pass.
-class Bfloat16Products {
- public:
-  explicit Bfloat16Products(bool enabled) : enabled_(enabled) {
-    if (enabled_) {
-      at::autocast::set_autocast_cpu_dtype(at::kBFloat16);
-      at::autocast::set_cpu_enabled(true);
-    }
-  }
-  ~Bfloat16Products() {
-    if (enabled_) {
-      at::autocast::clear_cache();  // casts of weights, which the step is about to change
-      at::autocast::set_cpu_enabled(false);
-    }
-  }
-  Bfloat16Products(const Bfloat16Products&) = delete;
-  Bfloat16Products& operator=(const Bfloat16Products&) = delete;
-
- private:
-  const bool enabled_;
-};
-
-torch::Tensor training_outputs(const TrainingParts& parts, const torch::Tensor& inputs,
-                               const LoopOptions& options) {
-  const Bfloat16Products products(options.bfloat16_products);
-  const torch::Tensor outputs = parts.model.forward(inputs);
-  // Any other type is the model's own, and compute_loss() has its say about it.
-  return outputs.scalar_type() == torch::kBFloat16 ? outputs.to(torch::kFloat32) : outputs;
-}
-
-// One batch forward and backward: leaves the gradient in parts.flat, returns the mean loss.
-// offsets: added to the logits, where defined.
-absl::StatusOr<double> compute_gradients(const TrainingParts& parts, const LoopOptions& options,
-                                         const torch::Tensor& offsets) {
-  const Batch batch = parts.data.next_batch();
-  parts.flat.zero_gradients();
-  const torch::Tensor outputs = training_outputs(parts, batch.inputs, options);
-  LACONIC_ASSIGN_OR_RETURN(
-      const LossResult result,
-      compute_loss(parts.model.loss(), offsets.defined() ? outputs + offsets : outputs,
-                   batch.labels, /*count_correct=*/false));
-  const double loss = result.loss.item<double>();
-  if (std::isfinite(loss)) {
-    result.loss.backward();
-  }
-  return loss;
-}
 
 absl::Status diverged(const char* what, int64_t step, double loss) {
   return failure(absl::StatusCode::kOutOfRange, kDiverged,
@@ -142,6 +93,57 @@ absl::StatusOr<Evaluation> evaluate_on_rank_0(const TrainingParts& parts,
   return evaluation;
 }
 
+// One step of the optimizer, with what the method exchanges before and after it; returns the loss.
+absl::StatusOr<double> take_step(const TrainingParts& parts, const LoopOptions& options,
+                                 const GradientParts& gradient, RunMeter& meter, int64_t step) {
+  const sync::ModelView view = parts.flat.view();
+  const auto clip = [&](bool own) {
+    if (options.clip_norm.has_value() && own == options.clips_own_gradient) {
+      parts.flat.clip_gradients(*options.clip_norm);
+    }
+  };
+  LACONIC_RETURN_IF_ERROR(parts.stop.status());
+  LACONIC_ASSIGN_OR_RETURN(const double loss, meter.compute([&] {
+    const absl::StatusOr<double> computed = compute_gradient(gradient, parts.data.next_batch());
+    clip(/*own=*/true);
+    return computed;
+  }));
+  if (!std::isfinite(loss)) {
+    return diverged("the loss", step, loss);
+  }
+  LACONIC_RETURN_IF_ERROR(exchanged(parts, step, parts.sync.reduce_gradients(view)));
+  meter.compute([&] {
+    clip(/*own=*/false);
+    parts.optimizer.step(learning_rate_factor(options.schedule, step - 1));
+  });
+  const bool last = step == options.schedule.steps;
+  LACONIC_RETURN_IF_ERROR(exchanged(parts, step, parts.sync.end_step(view, last)));
+  if (last) {
+    LACONIC_RETURN_IF_ERROR(finish_exchange(parts, options));
+  }
+  return loss;
+}
+
+// Where all ranks hold the same parameters after `step`: measures how alike they are, if it is
+// time.
+absl::Status measure_similarity(const TrainingParts& parts, SimilarityProbe& probe, RunMeter& meter,
+                                int64_t step) {
+  if (!parts.sync.parameters_are_shared()) {
+    return absl::OkStatus();
+  }
+  LACONIC_ASSIGN_OR_RETURN(const bool measured,
+                           meter.compute([&] { return probe.at_shared_state(step); }));
+  if (!measured) {
+    return absl::OkStatus();
+  }
+  const absl::StatusOr<sync::Similarity> similarity =
+      probe.gather(parts.communicator, parts.sync.next_tag());
+  LACONIC_RETURN_IF_ERROR(exchanged(parts, step, similarity.status()));
+  meter.similarity_measured(similarity_state(*similarity, parts.communicator.rank(), step,
+                                             parts.sync.take_similarity(*similarity)));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 LoopOptions loop_options(const v1::TrainJob& job, int64_t samples) {
@@ -158,10 +160,17 @@ LoopOptions loop_options(const v1::TrainJob& job, int64_t samples) {
   if (train.has_clip_norm()) {
     options.clip_norm = train.clip_norm();
   }
+  options.clips_own_gradient = job.spec().exchange().has_demo();
   options.bfloat16_products = train.precision() == v1::Train::BFLOAT16;
   options.logit_adjustment = train.logit_adjustment();
   options.eval_every_steps = train.eval_every_steps();
   options.eval_samples = train.eval_samples();
+  if (job.spec().exchange().has_similarity()) {
+    const v1::Similarity& similarity = job.spec().exchange().similarity();
+    options.similarity = {.every_steps = similarity.every_steps(),
+                          .samples = similarity.samples(),
+                          .seed = train.seed()};
+  }
   if (train.has_checkpoint()) {
     options.checkpoint_every_steps = train.checkpoint().every_steps();
     options.fingerprint = job_fingerprint(job, samples);
@@ -174,7 +183,16 @@ absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions
   const bool evaluates = parts.communicator.rank() == 0;
   const sync::ModelView view = parts.flat.view();
   LACONIC_ASSIGN_OR_RETURN(const torch::Tensor offsets, agree_on_offsets(parts, options));
-  Checkpointer checkpointer(parts, options.checkpoint_every_steps, options.fingerprint);
+  const GradientParts gradient = {.model = parts.model,
+                                  .flat = parts.flat,
+                                  .bfloat16_products = options.bfloat16_products,
+                                  .offsets = offsets};
+  std::optional<SimilarityProbe> probe;
+  if (options.similarity.has_value() && parts.communicator.world_size() > 1) {
+    probe.emplace(gradient, parts.data, parts.communicator.rank(), *options.similarity);
+  }
+  Checkpointer checkpointer(parts, probe.has_value() ? &*probe : nullptr,
+                            options.checkpoint_every_steps, options.fingerprint);
   LACONIC_ASSIGN_OR_RETURN(const RunState begun, checkpointer.resume());
   if (begun.step == 0) {
     LACONIC_RETURN_IF_ERROR(exchanged(parts, 0, parts.sync.begin(view)));
@@ -186,25 +204,14 @@ absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions
   std::optional<Evaluation> evaluation;
   bool evaluation_is_due = begun.evaluation_is_due;
   parts.model.set_training(true);
+  if (begun.step == 0 && probe.has_value()) {
+    LACONIC_RETURN_IF_ERROR(measure_similarity(parts, *probe, meter, /*step=*/0));
+  }
   for (int64_t step = begun.step + 1; step <= steps; ++step) {
-    LACONIC_RETURN_IF_ERROR(parts.stop.status());
-    LACONIC_ASSIGN_OR_RETURN(const double loss, meter.compute([&] {
-      return compute_gradients(parts, options, offsets);
-    }));
-    if (!std::isfinite(loss)) {
-      return diverged("the loss", step, loss);
-    }
-    LACONIC_RETURN_IF_ERROR(exchanged(parts, step, parts.sync.reduce_gradients(view)));
-    meter.compute([&] {
-      if (options.clip_norm.has_value()) {
-        parts.flat.clip_gradients(*options.clip_norm);
-      }
-      parts.optimizer.step(learning_rate_factor(options.schedule, step - 1));
-    });
     const bool last = step == steps;
-    LACONIC_RETURN_IF_ERROR(exchanged(parts, step, parts.sync.end_step(view, last)));
-    if (last) {
-      LACONIC_RETURN_IF_ERROR(finish_exchange(parts, options));
+    LACONIC_ASSIGN_OR_RETURN(const double loss, take_step(parts, options, gradient, meter, step));
+    if (!last && probe.has_value()) {
+      LACONIC_RETURN_IF_ERROR(measure_similarity(parts, *probe, meter, step));
     }
 
     evaluation_is_due = evaluation_is_due || last || step % options.eval_every_steps == 0;

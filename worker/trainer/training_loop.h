@@ -17,6 +17,7 @@
 #include "worker/trainer/optimizer.h"
 #include "worker/trainer/run_meter.h"
 #include "worker/trainer/schedule.h"
+#include "worker/trainer/similarity_probe.h"
 #include "worker/trainer/stop_signal.h"
 #include "worker/trainer/worker_link.h"
 
@@ -25,12 +26,15 @@ namespace laconic::trainer {
 struct LoopOptions {
   CosineSchedule schedule;          // Holds the number of steps.
   std::optional<double> clip_norm;  // > 0
-  bool bfloat16_products = false;   // spec.train.precision
-  double logit_adjustment = 0;      // tau of logit_offsets.h; 0: none
+  bool clips_own_gradient =
+      false;                       // before the exchange: what comes back are signs, not a gradient
+  bool bfloat16_products = false;  // spec.train.precision
+  double logit_adjustment = 0;     // tau of logit_offsets.h; 0: none
   absl::Duration round_deadline = absl::Seconds(60);
-  int ranks_per_site = 0;              // 0: the job knows no sites.
-  int64_t eval_every_steps = 1;        // >= 1
-  int64_t eval_samples = 2000;         // On the way; the end takes all.
+  int ranks_per_site = 0;        // 0: the job knows no sites.
+  int64_t eval_every_steps = 1;  // >= 1
+  int64_t eval_samples = 2000;   // On the way; the end takes all.
+  std::optional<SimilarityOptions> similarity;
   int64_t checkpoint_every_steps = 1;  // >= 1; with TrainingParts::checkpoints
   std::string fingerprint;             // of checkpointer.h
 };
