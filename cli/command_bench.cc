@@ -69,7 +69,10 @@ v1::TrainJob probe_of(v1::TrainJob job, std::optional<double> error_budget) {
   v1::Exchange& exchange = *job.mutable_spec()->mutable_exchange();
   if (!exchange.compressor().has_auto_()) {
     exchange.clear_compressor();
-    exchange.clear_schedule();
+    exchange.set_schedule(v1::AUTO);  // not unset, which a preset would fill in
+  }
+  if (exchange.has_auto_()) {
+    exchange.mutable_dense();  // a method that chooses its compressor takes none from the job
   }
   v1::Auto& planned = *exchange.mutable_compressor()->mutable_auto_();
   planned.set_measure_only(true);

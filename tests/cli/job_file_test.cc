@@ -397,7 +397,7 @@ TEST_F(JobFileTest, LoadsEveryExample) {
   for (const auto& entry : std::filesystem::directory_iterator(
            std::filesystem::path(testing::source_dir()) / "examples")) {
     if (entry.path().extension() == ".yaml") {
-      EXPECT_OK(load_job_file(entry.path(), {"spec.train.steps=2"}));
+      EXPECT_OK(load_job_file(entry.path(), {"spec.train.steps=30"}));
       ++examples;
     }
   }

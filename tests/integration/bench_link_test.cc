@@ -62,6 +62,25 @@ TEST(BenchLinkTest, LocalMeasuresWithoutAServerAndOneRankSendsNothing) {
   EXPECT_THAT(one.out, HasSubstr("one rank: nothing is sent"));
 }
 
+TEST(BenchLinkTest, NeitherAPresetNorAutoLeavesAWayOut) {
+  Cluster cluster({2});
+  const std::filesystem::path file = cluster.directory() / "job.yaml";
+  testing::write_file(file, job_yaml(cluster.data(), {.workers = 2}));
+  for (const std::vector<std::string>& settings :
+       {std::vector<std::string>{"spec.preset=LACONIC", "spec.exchange={local: {rounds: 2}}"},
+        std::vector<std::string>{"spec.exchange={auto: {bytes: 1000000}}"}}) {
+    std::vector<std::string> words = {"bench", "link", "-f", file.string()};
+    for (const std::string& setting : settings) {
+      words.insert(words.end(), {"--set", setting});
+    }
+    const testing::Ended table = cluster.laconic(words);
+    ASSERT_EQ(table.exit_code, 0) << table.err;
+    for (const char* word : {"all_gather", "sharded", "ring", "float32", "int4"}) {
+      EXPECT_THAT(table.out, HasSubstr(word));
+    }
+  }
+}
+
 TEST(BenchLinkTest, MeasurementThatFailsIsAFailedJobThatStays) {
   Cluster cluster({2});
   const std::filesystem::path file = cluster.directory() / "job.yaml";
@@ -72,6 +91,25 @@ TEST(BenchLinkTest, MeasurementThatFailsIsAFailedJobThatStays) {
   EXPECT_EQ(ended.exit_code, 1) << ended.err;
   EXPECT_THAT(ended.err, HasSubstr("/nowhere/train-images"));
   EXPECT_THAT(cluster.laconic({"list", "--state", "FAILED"}).out, HasSubstr("small-link"));
+}
+
+TEST(AutoJobTest, EventsStatusAndReportSayWhatWasChosenAndHowAlikeTheRanksAre) {
+  Cluster cluster({2});
+  const std::string id =
+      cluster.submit({.workers = 2, .exchange = "{auto: {wait: 0.5}, round_deadline: 20s}"});
+  ASSERT_EQ(cluster.watch_until_final(id).state(), v1::SUCCEEDED);
+  const std::string events = cluster.laconic({"events", id}).out;
+  EXPECT_THAT(events, HasSubstr("METHOD_CHOSEN"));
+  EXPECT_THAT(events, HasSubstr("SIMILARITY_MEASURED"));
+  const std::string status = cluster.laconic({"status", id}).out;
+  EXPECT_THAT(status, HasSubstr("of the time is waiting (allowed: 50 %)"));
+  EXPECT_THAT(status, HasSubstr("ranks differ"));
+  const std::string out = (cluster.directory() / "report").string();
+  ASSERT_EQ(cluster.laconic({"report", id, "--out", out}).exit_code, 0);
+  const auto report = json_of(testing::read_file(out + "/report.json"));
+  EXPECT_GT(report.fields().at("similarity").list_value().values_size(), 0);
+  EXPECT_THAT(report.fields().at("exchange").struct_value().fields().at("method").string_value(),
+              HasSubstr("a rank sends"));
 }
 
 TEST(PlannedJobTest, EventsStatusAndReportSayWhatWasTaken) {

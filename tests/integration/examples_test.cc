@@ -38,7 +38,7 @@ class ExampleTest : public ::testing::Test {
 
 TEST_F(ExampleTest, FashionMnistRuns) {
   run(example("fashion_mnist.yaml"),
-      {"spec.train.steps=4", "spec.exchange.local.inner_steps=2", "spec.train.eval_samples=100"});
+      {"spec.train.steps=4", "spec.exchange.local.rounds=2", "spec.train.eval_samples=100"});
 }
 
 TEST_F(ExampleTest, DenseTwinRuns) {

@@ -115,7 +115,7 @@ class FiveHostsTest(unittest.TestCase):
         # submit tries again until the server answers; the job waits until all four workers are in.
         job = subprocess.run(
             lab.command(0, *laconic, "submit", "-f", SOURCE / "examples" / "fashion_mnist.yaml",
-                        "--set", "spec.train.steps=60", "--set", "spec.exchange.local.inner_steps=2",
+                        "--set", "spec.train.steps=60", "--set", "spec.exchange.local.rounds=30",
                         "--set", "spec.train.eval_samples=200"),
             check=True, capture_output=True, text=True).stdout.strip()
         waited = subprocess.run(lab.command(0, *laconic, "wait", job, "--timeout", "240s"),
