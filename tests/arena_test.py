@@ -35,6 +35,10 @@ class Figures(unittest.TestCase):
         self.assertEqual(figures["times_less"], 80.0)
         self.assertEqual(figures["loss_on_the_way"], [[10, 2.5]])
         self.assertIsNone(figures["eval_accuracy"])
+        self.assertIsNone(figures["delta_over_l"])
+        measured = arena.figures(report(similarity=[{"smoothness": 2, "delta_rms": 1},
+                                                    {"smoothness": 1, "delta_rms": 3}]))
+        self.assertAlmostEqual(measured["delta_over_l"], 2 ** 0.5)
 
     def test_run_that_failed_or_whose_ranks_differ_proves_nothing(self):
         for bad in (report(result="FAILED"), report(digests=["a", "b"]), report(digests=["a"])):

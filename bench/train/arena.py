@@ -15,6 +15,7 @@ import argparse
 import datetime
 import hashlib
 import json
+import math
 import pathlib
 import shlex
 import statistics
@@ -36,6 +37,13 @@ def run_name(method, settings, seed):
     return f"{method}-{digest}-seed{seed}"
 
 
+def delta_over_l(similarity):
+    """How unlike the workers were, over the whole run; None where it was not measured."""
+    curved = sum(one["smoothness"] ** 2 for one in similarity)
+    apart = sum(one["delta_rms"] ** 2 for one in similarity)
+    return math.sqrt(apart / curved) if curved > 0 else None
+
+
 def figures(report):
     """What the arena compares; exits on a run that proves nothing."""
     if report["result"] != "SUCCEEDED":
@@ -52,6 +60,7 @@ def figures(report):
             "sent_bytes_max": sent, "received_bytes_max": received,
             "bits_per_parameter": 8 * busiest / report["parameters"],
             "times_less": dense / busiest, "wall_seconds": report["wall_seconds"],
+            "delta_over_l": delta_over_l(report.get("similarity", [])),
             "loss_on_the_way": [[point["step"], point["eval_loss"]] for point in report["history"]
                                 if point.get("eval_loss") is not None]}
 
@@ -90,7 +99,7 @@ def summary(runs):
     """Mean, least and greatest over the seeds."""
     result = {}
     for key in ("eval_loss", "eval_accuracy", "bits_per_parameter", "times_less", "wall_seconds",
-                "sent_bytes_max", "received_bytes_max"):
+                "sent_bytes_max", "received_bytes_max", "delta_over_l", "rounds"):
         values = [run[key] for run in runs if run[key] is not None]
         if values:
             result[key] = {"mean": statistics.fmean(values), "min": min(values), "max": max(values)}

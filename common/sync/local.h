@@ -9,9 +9,9 @@
 // Where spec.inner_steps_max is set, H follows the similarity of the ranks (similarity.h). With a
 // shift beta every step is corrected by what the last round showed of the ranks' differences:
 //
-//   theta_i <- theta_i + beta_t u_i                     at every step but a round's last
-//   u_i <- (Delta_i + sum_t beta_t u_i - D) / H         at the round's end; Delta_i = theta -
-//   theta_i beta_t = beta (1 - t / S) min(1, delta / L)
+//   theta_i <- theta_i + beta_t u_i                 at every step but a round's last
+//   u_i <- (Delta_i + sum_t beta_t u_i - D) / H     at its end, Delta_i = theta - theta_i
+//   beta_t = beta (1 - t / S) min(1, delta / L)
 //
 // delta and L as measured (SimilarityMean); before that the last factor is 1.
 // Sources: Douillard et al., "DiLoCo", arXiv 2311.08105 (outer Nesterov); Karimireddy et al.,

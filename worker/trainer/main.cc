@@ -22,7 +22,8 @@ using laconic::trainer::RankOptions;
 using laconic::trainer::StopSignal;
 using laconic::trainer::WorkerLink;
 
-constexpr absl::Duration kFinishTimeout = absl::Seconds(10);
+// A node that stands still for a while must not cost a run its last report.
+constexpr absl::Duration kFinishTimeout = absl::Seconds(60);
 
 struct Flags {
   RankOptions rank;
