@@ -129,9 +129,6 @@ core::ExchangeSpec chosen_exchange(const core::ExchangeSpec& asked, const Method
                                    std::span<const MethodCandidate> candidates) {
   // Preset LACONIC: with few rounds what was kept back long ago is stale.
   constexpr double kLocalDecay = 0.5;
-  // More rounds than this lose little where the ranks are alike.
-  constexpr int64_t kLongerAtMost = 4;
-  constexpr int64_t kRoundsAtLeast = 16;
   const MethodCandidate& chosen = candidates[choice.candidate];
   core::ExchangeSpec spec = asked;
   spec.automatic.reset();
@@ -143,9 +140,6 @@ core::ExchangeSpec chosen_exchange(const core::ExchangeSpec& asked, const Method
   if (choice.method == core::Method::kLocal) {
     spec.residual_decay = spec.error_feedback ? kLocalDecay : 1;
     spec.rounds.inner_steps = choice.inner_steps;
-    spec.inner_steps_max =
-        std::max(choice.inner_steps,
-                 std::min(kLongerAtMost * choice.inner_steps, spec.rounds.steps / kRoundsAtLeast));
   }
   return spec;
 }

@@ -48,6 +48,22 @@ std::vector<sync::MethodCandidate> best_ways(const sync::PlannedExchange& planne
   return candidates;
 }
 
+// The mean of a few, after one that warms up. The others compute at the same time.
+absl::StatusOr<double> time_gradient(const GradientParts& parts, const Dataset& data,
+                                     int64_t batch_size, collective::Communicator& communicator) {
+  const Batch batch = data.share_batch(0, std::min(batch_size, data.samples()));
+  parts.model.set_training(false);
+  LACONIC_RETURN_IF_ERROR(compute_gradient(parts, batch).status());
+  LACONIC_RETURN_IF_ERROR(collective::largest_of_ranks(communicator, 0, {}).status());
+  const auto start = std::chrono::steady_clock::now();
+  for (int run = 0; run < kRuns; ++run) {
+    LACONIC_RETURN_IF_ERROR(compute_gradient(parts, batch).status());
+  }
+  const std::chrono::duration<double> life = std::chrono::steady_clock::now() - start;
+  parts.model.set_training(true);
+  return std::max(life.count() / kRuns, 1e-6);
+}
+
 ExchangeChoice alone(core::ExchangeSpec spec) {
   spec.automatic.reset();
   spec.candidates.clear();
@@ -60,35 +76,23 @@ ExchangeChoice alone(core::ExchangeSpec spec) {
 
 }  // namespace
 
-absl::StatusOr<double> time_gradient(const GradientParts& parts, const Dataset& data,
-                                     int64_t batch_size) {
-  const Batch batch = data.share_batch(0, std::min(batch_size, data.samples()));
-  double best = std::numeric_limits<double>::max();
-  parts.model.set_training(false);
-  for (int run = 0; run < kRuns; ++run) {
-    const auto start = std::chrono::steady_clock::now();
-    LACONIC_RETURN_IF_ERROR(compute_gradient(parts, batch).status());
-    const std::chrono::duration<double> life = std::chrono::steady_clock::now() - start;
-    best = std::min(best, life.count());
-  }
-  parts.model.set_training(true);
-  return std::max(best, 1e-6);
-}
-
 int64_t bytes_beside_rounds(int world_size, int64_t measurements) {
   const int64_t sketches = core::framed_bytes(2 * sync::kSketchSize * sizeof(float));
   return (world_size - 1) * (measurements * sketches + kWords * core::framed_bytes(8));
 }
 
 absl::StatusOr<ExchangeChoice> choose_method(const core::ExchangeSpec& asked,
-                                             const core::Layout& layout, double step_seconds,
-                                             int64_t reserve_bytes,
+                                             const GradientParts& gradient, const Dataset& data,
+                                             int64_t batch_size, int64_t reserve_bytes,
                                              collective::Communicator& communicator,
                                              WorkerLink& link) {
   const int world_size = communicator.world_size();
   if (world_size == 1) {
     return alone(asked);
   }
+  const core::Layout& layout = gradient.flat.layout();
+  LACONIC_ASSIGN_OR_RETURN(const double step_seconds,
+                           time_gradient(gradient, data, batch_size, communicator));
   LACONIC_ASSIGN_OR_RETURN(const sync::PlannedExchange planned,
                            sync::plan_exchange(asked, layout, communicator));
   LACONIC_ASSIGN_OR_RETURN(const double slowest,

@@ -12,20 +12,17 @@
 
 namespace laconic::trainer {
 
-// Seconds of one gradient of `batch_size` samples, the best of three. Neither dropout nor batch
-// statistics see the passes. Errors: those of compute_gradient().
-absl::StatusOr<double> time_gradient(const GradientParts& parts, const Dataset& data,
-                                     int64_t batch_size);
-
 // What a rank may send beside its rounds: `measurements` of the similarity, and a few words.
 int64_t bytes_beside_rounds(int world_size, int64_t measurements);
 
-// All ranks call it together, before their first exchange. step_seconds: of this rank. Rank 0 tells
-// the choice in an event. One rank takes dense and measures nothing.
-// Errors: those of sync::plan_exchange() and sync::choose_method().
+// All ranks call it together, before their first exchange. A step is timed by gradients of
+// `batch_size` samples on all ranks at once, so that ranks that share a machine count as such;
+// neither dropout nor batch statistics see them. Rank 0 tells the choice in an event. One rank
+// takes dense and measures nothing. Errors: those of compute_gradient(), sync::plan_exchange() and
+// sync::choose_method().
 absl::StatusOr<ExchangeChoice> choose_method(const core::ExchangeSpec& asked,
-                                             const core::Layout& layout, double step_seconds,
-                                             int64_t reserve_bytes,
+                                             const GradientParts& gradient, const Dataset& data,
+                                             int64_t batch_size, int64_t reserve_bytes,
                                              collective::Communicator& communicator,
                                              WorkerLink& link);
 

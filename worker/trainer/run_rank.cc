@@ -178,21 +178,21 @@ absl::StatusOr<v1::Finished> end_after_measuring(const ExchangeChoice& choice,
 // open.
 absl::StatusOr<ExchangeChoice> choose(Loaded& loaded, const core::ExchangeSpec& exchange,
                                       const DataPlane& plane, WorkerLink& link) {
-  const core::Layout& layout = loaded.flat->layout();
   if (!exchange.automatic.has_value()) {
-    return measured(choose_exchange(exchange, layout, *plane.communicator, link), plane,
-                    "spec.exchange.compressor.auto", exchange.round_deadline);
+    return measured(choose_exchange(exchange, loaded.flat->layout(), *plane.communicator, link),
+                    plane, "spec.exchange.compressor.auto", exchange.round_deadline);
   }
   const v1::Train& train = loaded.job.spec().train();
   const GradientParts gradient = {.model = *loaded.model,
                                   .flat = *loaded.flat,
                                   .bfloat16_products = train.precision() == v1::Train::BFLOAT16,
                                   .offsets = {}};
-  LACONIC_ASSIGN_OR_RETURN(const double step_seconds,
-                           time_gradient(gradient, *loaded.data, train.batch_size()));
+  // What is wrong with model or data has its own reason, not that of the measurement.
+  loaded.model->set_training(false);
+  LACONIC_RETURN_IF_ERROR(compute_gradient(gradient, loaded.data->share_batch(0, 1)).status());
   const int64_t measurements =
       1 + train.steps() / loaded.job.spec().exchange().similarity().every_steps();
-  return measured(choose_method(exchange, layout, step_seconds,
+  return measured(choose_method(exchange, gradient, *loaded.data, train.batch_size(),
                                 bytes_beside_rounds(plane.communicator->world_size(), measurements),
                                 *plane.communicator, link),
                   plane, "spec.exchange.auto", exchange.round_deadline);
