@@ -106,7 +106,11 @@ absl::StatusOr<MethodChoice> choose_method(const MethodRequest& request,
   for (size_t i = 0; i < candidates.size() && (!choice || choice->method != core::Method::kDense);
        ++i) {
     const int64_t steps = smallest_inner_steps(request, candidates[i]);
-    if (steps > 0 && (!choice.has_value() || steps < choice->inner_steps)) {
+    // Where even one round in the whole run is too long a wait, the shortest is best.
+    const bool shorter = choice.has_value() && steps == choice->inner_steps &&
+                         !wait_is_kept(request, candidates[choice->candidate], steps) &&
+                         candidates[i].seconds < candidates[choice->candidate].seconds;
+    if (steps > 0 && (!choice.has_value() || steps < choice->inner_steps || shorter)) {
       choice = {
           .method = core::Method::kLocal, .candidate = i, .inner_steps = steps, .explanation = {}};
     }

@@ -42,7 +42,8 @@ struct MethodChoice {
 //      t the seconds of a round and c those of a step; among equals the one of most bits
 //
 // More rounds are worth more than more bits in each: docs/algorithms.md. An H that would be above S
-// is S: then the limit on the wait is not kept, and the explanation says so.
+// is S: where that does not keep the limit on the wait, the codec with the shortest exchange is
+// taken, and the explanation says so.
 //
 // candidates: at least one, from most bits to fewest, float32 first.
 // Errors: InvalidArgument if the bytes left are less than one round needs.

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <vector>
+
 #include "tests/testing/status_matchers.h"
 
 namespace laconic::sync {
@@ -37,54 +39,45 @@ MethodRequest request(double step_seconds, int64_t bytes = 0) {
           .reserve_bytes = 0};
 }
 
-TEST(MethodPlannerTest, FastLinkTakesDenseFloat32) {
-  const auto choice = choose_method(request(0.1), candidates_over(1e9));
-  ASSERT_OK(choice.status());
-  EXPECT_EQ(choice->method, core::Method::kDense);
-  EXPECT_EQ(choice->candidate, 0);
-  EXPECT_THAT(choice->explanation, HasSubstr("dense, every step, in float32"));
-}
+struct Case {
+  const char* description;
+  MethodRequest request;
+  std::vector<MethodCandidate> candidates;
+  core::Method method;
+  size_t candidate;
+  int64_t inner_steps;
+  const char* explanation;  // part of it
+};
 
-TEST(MethodPlannerTest, SlowerLinkTakesDenseInAsManyBitsAsItCarries) {
-  // 4 bits take 5 ms beside a step of 100 ms, 8 bits 10 ms, float32 40 ms.
-  const auto four = choose_method(request(0.05), candidates_over(1e8));
-  ASSERT_OK(four.status());
-  EXPECT_EQ(four->method, core::Method::kDense);
-  EXPECT_EQ(four->candidate, 2);
-  const auto eight = choose_method(request(0.1), candidates_over(1e8));
-  ASSERT_OK(eight.status());
-  EXPECT_EQ(eight->candidate, 1);
-  EXPECT_THAT(eight->explanation, HasSubstr("dense float32 would wait"));
-}
-
-TEST(MethodPlannerTest, SlowLinkTakesLocalWithNoMoreStepsThanTheWaitAsksFor) {
-  // One bit takes 1.25 s: 9 of the time's 10 parts are 11.25 s, 113 steps of 0.1 s.
-  const auto choice = choose_method(request(0.1), candidates_over(1e5));
-  ASSERT_OK(choice.status());
-  EXPECT_EQ(choice->method, core::Method::kLocal);
-  EXPECT_EQ(choice->candidate, 4);
-  EXPECT_EQ(choice->inner_steps, 113);
-  EXPECT_THAT(choice->explanation, HasSubstr("113 steps between rounds"));
-}
-
-TEST(MethodPlannerTest, LatencyAloneLeavesTheMostBits) {
-  const auto choice = choose_method(request(0.1), candidates_over(1e12, /*latency=*/0.1));
-  ASSERT_OK(choice.status());
-  EXPECT_EQ(choice->method, core::Method::kLocal);
-  EXPECT_EQ(choice->candidate, 0);
-  EXPECT_EQ(choice->inner_steps, 10);
-}
-
-TEST(MethodPlannerTest, BytesBoundTheRoundsOnAFastLink) {
-  // 1 bit: 125,000 bytes a round; 20 rounds and the measuring fit.
+TEST(MethodPlannerTest, TakesDenseWhereTheLinkCarriesItElseTheMostRoundsWithinTheLimits) {
+  // 1 bit is 125,000 bytes a round: 20 rounds fit beside 100,000 bytes for measuring.
   MethodRequest limited = request(0.1, 2'600'000);
   limited.spent_bytes = 60'000;
   limited.reserve_bytes = 40'000;
-  const auto choice = choose_method(limited, candidates_over(1e9));
-  ASSERT_OK(choice.status());
-  EXPECT_EQ(choice->method, core::Method::kLocal);
-  EXPECT_EQ(choice->candidate, 4);
-  EXPECT_EQ(choice->inner_steps, 50);
+  constexpr core::Method kDense = core::Method::kDense;
+  constexpr core::Method kLocal = core::Method::kLocal;
+  for (const Case& one : std::vector<Case>{
+           {"float32 takes 4 ms beside a step of 100 ms", request(0.1), candidates_over(1e9),
+            kDense, 0, 1, "dense, every step, in float32"},
+           {"8 bits take 10 ms, float32 40 ms", request(0.1), candidates_over(1e8), kDense, 1, 1,
+            "dense float32 would wait"},
+           {"4 bits take 5 ms beside a step of 50 ms, 8 bits 10 ms", request(0.05),
+            candidates_over(1e8), kDense, 2, 1, "dense, every step"},
+           {"1 bit takes 1.25 s, nine times that are 112.5 steps", request(0.1),
+            candidates_over(1e5), kLocal, 4, 113, "113 steps between rounds"},
+           {"latency alone, so bits cost nothing", request(0.1), candidates_over(1e12, 0.1), kLocal,
+            0, 10, "local, 10 steps"},
+           {"bytes bind on a fast link", limited, candidates_over(1e9), kLocal, 4, 50, "allowed: "},
+           {"a wait that nothing keeps", request(0.001), candidates_over(1e3), kLocal, 4, 1000,
+            "more than allowed even with one round"}}) {
+    SCOPED_TRACE(one.description);
+    const auto choice = choose_method(one.request, one.candidates);
+    ASSERT_OK(choice.status());
+    EXPECT_EQ(choice->method, one.method);
+    EXPECT_EQ(choice->candidate, one.candidate);
+    EXPECT_EQ(choice->inner_steps, one.inner_steps);
+    EXPECT_THAT(choice->explanation, HasSubstr(one.explanation));
+  }
 }
 
 TEST(MethodPlannerTest, BytesForLessThanOneRoundAreRefusedWithWhatIsNeeded) {
@@ -96,13 +89,6 @@ TEST(MethodPlannerTest, BytesForLessThanOneRoundAreRefusedWithWhatIsNeeded) {
   const auto one = choose_method(limited, candidates_over(1e9));
   ASSERT_OK(one.status());
   EXPECT_EQ(one->inner_steps, 1000);
-}
-
-TEST(MethodPlannerTest, LinkThatCannotKeepTheWaitGetsOneRoundAndIsTold) {
-  const auto choice = choose_method(request(0.001), candidates_over(1e3));
-  ASSERT_OK(choice.status());
-  EXPECT_EQ(choice->inner_steps, 1000);
-  EXPECT_THAT(choice->explanation, HasSubstr("more than allowed even with one round"));
 }
 
 TEST(MethodPlannerTest, ChosenExchangeIsComplete) {
