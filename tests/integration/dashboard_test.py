@@ -227,7 +227,8 @@ class DashboardTest(unittest.TestCase):
                  lambda: cls.fleet.query(f"sum({sent}) > 0"))
         # From here on the rate over the whole query window has samples, and rounds, behind it.
         wait_for(f"{2 * WINDOW_SECONDS + 2} scrapes with growing bytes", lambda: cls.fleet.query(
-            f"count_over_time((sum({sent}) > 0)[1m:1s]) >= {2 * WINDOW_SECONDS + 2}"))
+            f"count_over_time((sum(rate({sent}[{WINDOW_SECONDS}s])) > 0)"
+            f"[{2 * WINDOW_SECONDS + 2}s:1s]) >= {2 * WINDOW_SECONDS + 2}"))
         wait_for("a held-out loss", lambda: cls.fleet.query(
             f'count_over_time(laconic_job_loss{{job_id="{cls.fleet.job_id}",split="val"}}[1m])'
             f" >= {WINDOW_SECONDS + 2}"))
