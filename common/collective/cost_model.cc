@@ -76,4 +76,31 @@ Prediction predict(core::Schedule schedule, int world_size, const LinkCost& link
   return result;
 }
 
+Prediction predict_sites(int world_size, const SiteLinks& links, const CodecCost& codec,
+                         int64_t float32_bytes) {
+  Prediction result{.schedule = core::Schedule::kHierarchical};
+  const double in_site = links.ranks_per_site;
+  const double sites = world_size / in_site;
+  const bool encoded = sites > 1;
+  const double mates = in_site - 1;
+  const auto payload = static_cast<double>(encoded ? codec.payload_bytes : float32_bytes);
+  const double inside = mates / in_site * (static_cast<double>(float32_bytes) + payload);
+  const double between = encoded ? 2 * (sites - 1) / sites * payload / in_site : 0;
+  if (encoded) {
+    // A shard of d / G: encoded as the site's sum and, the owner's part of it, as the mean;
+    // decoded from the other sites and taken back from one's own bytes. At the end all of d.
+    result.codec_seconds =
+        (1 + 1 / sites) / in_site * codec.encode_seconds + (1 + 2 / in_site) * codec.decode_seconds;
+    result.latency_seconds = 2 * links.between.latency_seconds;
+    result.wire_seconds = between / links.between.bytes_per_second;
+    result.error = (2 * sites - 1) / sites * codec.error;
+  }
+  if (mates > 0) {
+    result.latency_seconds += 2 * links.inside.latency_seconds;
+    result.wire_seconds += inside / links.inside.bytes_per_second;
+  }
+  result.sent_bytes = inside + between;
+  return result;
+}
+
 }  // namespace laconic::collective

@@ -20,6 +20,13 @@ struct LinkCost {
   double bytes_per_second = 0;  // r, > 0
 };
 
+// M sites of G ranks: two kinds of links, each as the hierarchical schedule uses it.
+struct SiteLinks {
+  int ranks_per_site = 1;  // G, divides P
+  LinkCost inside;         // all ranks of a site to each other; not looked at for G = 1
+  LinkCost between;        // those of one place in their sites, all places at once; nor for M = 1
+};
+
 // One codec on one vector of d elements.
 struct CodecCost {
   double encode_seconds = 0;
@@ -34,7 +41,7 @@ struct Prediction {
   double codec_seconds = 0;
   double latency_seconds = 0;
   double wire_seconds = 0;
-  double sent_bytes = 0;  // by the rank that sends most
+  double sent_bytes = 0;  // by the rank that sends most, over links of both kinds
   double error = 0;       // NMSE of the mean of P independent vectors
   double seconds() const { return codec_seconds + latency_seconds + wire_seconds; }
 };
@@ -43,5 +50,10 @@ struct Prediction {
 // loss: requantizing at every hop adds up errors. world_size >= 1.
 Prediction predict(core::Schedule schedule, int world_size, const LinkCost& link,
                    const CodecCost& codec);
+
+// kHierarchical: float32 sums of d / G elements inside a site, then sharded over the sites, then
+// results back. float32_bytes: 4 d. With one site nothing is encoded.
+Prediction predict_sites(int world_size, const SiteLinks& links, const CodecCost& codec,
+                         int64_t float32_bytes);
 
 }  // namespace laconic::collective

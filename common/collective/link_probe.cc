@@ -35,6 +35,62 @@ absl::StatusOr<double> timed_gather(Communicator& communicator, const Payload& p
   return seconds_since(start);
 }
 
+// To and from `peers` at the same time.
+absl::StatusOr<double> timed_swap(Communicator& communicator, const std::vector<int>& peers,
+                                  const Payload& payload, const OpTag& tag) {
+  FrameChannel& channel = communicator.channel();
+  const auto total = static_cast<int64_t>(payload.size);
+  FrameHeader header = channel.start(FrameKind::kPayload, tag);
+  header.payload_bytes_total = payload.size;
+  const auto start = std::chrono::steady_clock::now();
+  for (int64_t tile = 0; tile < tile_count(total); ++tile) {
+    header.tile = static_cast<uint32_t>(tile);
+    for (const int to : peers) {
+      LACONIC_RETURN_IF_ERROR(
+          channel.send(to, header,
+                       payload.slice(static_cast<size_t>(tile * kFramePayloadBytesMax),
+                                     static_cast<size_t>(tile_bytes(total, tile)))));
+    }
+  }
+  for (int64_t tile = 0; tile < tile_count(total); ++tile) {
+    header.tile = static_cast<uint32_t>(tile);
+    for (const int from : peers) {
+      LACONIC_RETURN_IF_ERROR(channel.receive_tile(from, header, header.op_sequence).status());
+    }
+  }
+  return seconds_since(start);
+}
+
+// Latency and rate of what `exchange` of a payload takes, `peers` of which leave each rank.
+template <typename TimedExchange>
+absl::StatusOr<LinkCost> probe(Communicator& communicator, const OpTag& tag, int64_t payload_bytes,
+                               int64_t first_bytes, double peers, const TimedExchange& exchange) {
+  LinkCost link;
+  link.latency_seconds = std::numeric_limits<double>::max();
+  for (int run = 0; run < kLatencyRuns; ++run) {
+    LACONIC_ASSIGN_OR_RETURN(const double own, exchange(Payload()));
+    // A rank that starts late finds the others' messages there already; the first one waits.
+    LACONIC_ASSIGN_OR_RETURN(const double seconds, largest_of_ranks(communicator, own, tag));
+    link.latency_seconds = std::min(link.latency_seconds, seconds);
+  }
+  double seconds_per_byte = std::numeric_limits<double>::max();
+  const int64_t largest_probe =
+      std::clamp(payload_bytes, first_bytes, std::max(first_bytes, kProbeBytesMax));
+  for (int64_t bytes = first_bytes; bytes <= largest_probe; bytes *= 2) {
+    const Payload payload(std::vector<uint8_t>(static_cast<size_t>(bytes)));
+    LACONIC_ASSIGN_OR_RETURN(const double own, exchange(payload));
+    // All ranks must come to the same end of this loop.
+    LACONIC_ASSIGN_OR_RETURN(const double seconds, largest_of_ranks(communicator, own, tag));
+    const double wire = std::max(seconds - link.latency_seconds, kShortestSeconds);
+    seconds_per_byte = std::min(seconds_per_byte, wire / (peers * static_cast<double>(bytes)));
+    if (seconds > kProbeSeconds) {
+      break;
+    }
+  }
+  link.bytes_per_second = 1 / seconds_per_byte;
+  return link;
+}
+
 // Box and Muller: any length, the same on all ranks.
 std::vector<float> normal_numbers(int64_t count) {
   core::Random random(1);
@@ -71,31 +127,38 @@ absl::StatusOr<double> largest_of_ranks(Communicator& communicator, double own, 
 
 absl::StatusOr<LinkCost> probe_links(Communicator& communicator, const OpTag& tag,
                                      int64_t payload_bytes, int64_t first_bytes) {
-  LinkCost link;
-  link.latency_seconds = std::numeric_limits<double>::max();
-  for (int run = 0; run < kLatencyRuns; ++run) {
-    LACONIC_ASSIGN_OR_RETURN(const double own, timed_gather(communicator, Payload(), tag));
-    // A rank that starts late finds the others' messages there already; the first one waits.
-    LACONIC_ASSIGN_OR_RETURN(const double seconds, largest_of_ranks(communicator, own, tag));
-    link.latency_seconds = std::min(link.latency_seconds, seconds);
-  }
-  double seconds_per_byte = std::numeric_limits<double>::max();
-  const double peers = communicator.world_size() - 1;
-  const int64_t largest_probe =
-      std::clamp(payload_bytes, first_bytes, std::max(first_bytes, kProbeBytesMax));
-  for (int64_t bytes = first_bytes; bytes <= largest_probe; bytes *= 2) {
-    const Payload payload(std::vector<uint8_t>(static_cast<size_t>(bytes)));
-    LACONIC_ASSIGN_OR_RETURN(const double own, timed_gather(communicator, payload, tag));
-    // All ranks must come to the same end of this loop.
-    LACONIC_ASSIGN_OR_RETURN(const double seconds, largest_of_ranks(communicator, own, tag));
-    const double wire = std::max(seconds - link.latency_seconds, kShortestSeconds);
-    seconds_per_byte = std::min(seconds_per_byte, wire / (peers * static_cast<double>(bytes)));
-    if (seconds > kProbeSeconds) {
-      break;
+  return probe(communicator, tag, payload_bytes, first_bytes, communicator.world_size() - 1,
+               [&](const Payload& payload) { return timed_gather(communicator, payload, tag); });
+}
+
+absl::StatusOr<SiteLinks> probe_sites(Communicator& communicator, const OpTag& tag,
+                                      int ranks_per_site, int64_t payload_bytes,
+                                      int64_t first_bytes) {
+  const int rank = communicator.rank();
+  std::vector<int> mates;
+  std::vector<int> partners;
+  for (int other = 0; other < communicator.world_size(); ++other) {
+    if (other == rank) {
+      continue;
+    }
+    if (other / ranks_per_site == rank / ranks_per_site) {
+      mates.push_back(other);
+    } else if (other % ranks_per_site == rank % ranks_per_site) {
+      partners.push_back(other);
     }
   }
-  link.bytes_per_second = 1 / seconds_per_byte;
-  return link;
+  const auto measure = [&](const std::vector<int>& peers) -> absl::StatusOr<LinkCost> {
+    if (peers.empty()) {
+      return LinkCost{.latency_seconds = 0, .bytes_per_second = 1};
+    }
+    return probe(
+        communicator, tag, payload_bytes, first_bytes, static_cast<double>(peers.size()),
+        [&](const Payload& payload) { return timed_swap(communicator, peers, payload, tag); });
+  };
+  SiteLinks links{.ranks_per_site = ranks_per_site, .inside = {}, .between = {}};
+  LACONIC_ASSIGN_OR_RETURN(links.inside, measure(mates));
+  LACONIC_ASSIGN_OR_RETURN(links.between, measure(partners));
+  return links;
 }
 
 absl::StatusOr<CodecCost> probe_codec(Communicator& communicator, const compress::Codec& codec,

@@ -26,6 +26,13 @@ inline constexpr int64_t kProbeBytesMax = int64_t{4} << 20;
 absl::StatusOr<LinkCost> probe_links(Communicator& communicator, const OpTag& tag,
                                      int64_t payload_bytes, int64_t first_bytes = kFirstProbeBytes);
 
+// The same for the links that the hierarchical schedule uses, one kind after the other: a rank
+// sends to its mates only, then to those of its place in the other sites. ranks_per_site: divides
+// P. A kind that nothing travels on has latency 0 and rate 1. Errors: those of FrameChannel.
+absl::StatusOr<SiteLinks> probe_sites(Communicator& communicator, const OpTag& tag,
+                                      int ranks_per_site, int64_t payload_bytes,
+                                      int64_t first_bytes = kFirstProbeBytes);
+
 // The largest of the ranks' numbers, each >= 0 and finite. Cost and errors: as all_gather; DataLoss
 // for another number.
 absl::StatusOr<double> largest_of_ranks(Communicator& communicator, double own, const OpTag& tag);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "common/core/format.h"
 #include "common/core/schedule_choice.h"
+#include "common/core/status_macros.h"
 
 namespace laconic::collective {
 namespace {
@@ -44,6 +45,15 @@ std::string explain(const Plan& plan, const PlanRequest& request,
       "%d ranks, slowest link %.2f ms and %s/s; predicted seconds per exchange:\n",
       request.world_size, request.link.latency_seconds * 1e3,
       core::format_bytes(static_cast<int64_t>(std::min(request.link.bytes_per_second, 1e18))));
+  if (request.sites.has_value()) {
+    const SiteLinks& sites = *request.sites;
+    absl::StrAppendFormat(
+        &text, "%d ranks a site: %.2f ms and %s/s inside, %.2f ms and %s/s between sites\n",
+        sites.ranks_per_site, sites.inside.latency_seconds * 1e3,
+        core::format_bytes(static_cast<int64_t>(std::min(sites.inside.bytes_per_second, 1e18))),
+        sites.between.latency_seconds * 1e3,
+        core::format_bytes(static_cast<int64_t>(std::min(sites.between.bytes_per_second, 1e18))));
+  }
   absl::StrAppend(&text, "chosen   ", describe(plan.chosen, candidates));
   for (size_t i = 0; i < std::min(plan.ways.size(), kExplainedMax); ++i) {
     absl::StrAppend(&text, "\n         ", describe(plan.ways[i], candidates));
@@ -65,18 +75,24 @@ bool is_a_way(core::Schedule schedule, const PlanRequest& request, const Candida
 }
 
 void add_ways(const PlanRequest& request, std::span<const Candidate> candidates, Plan& plan) {
+  const auto add = [&](size_t candidate, const Prediction& prediction) {
+    const bool within =
+        !candidates[candidate].cost.lossy() || prediction.error <= request.error_budget;
+    (within ? plan.ways : plan.over_budget).push_back({candidate, prediction});
+  };
   for (size_t i = 0; i < candidates.size(); ++i) {
     const CodecCost& cost = candidates[i].cost;
     const std::span<const core::Schedule> schedules =
         cost.lossy() ? std::span<const core::Schedule>(kLossy)
                      : std::span<const core::Schedule>(kLossless);
     for (const core::Schedule schedule : schedules) {
-      if (!is_a_way(schedule, request, candidates[i])) {
-        continue;
+      if (is_a_way(schedule, request, candidates[i])) {
+        add(i, predict(schedule, request.world_size, request.link, cost));
       }
-      const Prediction prediction = predict(schedule, request.world_size, request.link, cost);
-      const bool within = !cost.lossy() || prediction.error <= request.error_budget;
-      (within ? plan.ways : plan.over_budget).push_back({i, prediction});
+    }
+    if (request.sites.has_value() &&
+        is_a_way(core::Schedule::kHierarchical, request, candidates[i])) {
+      add(i, predict_sites(request.world_size, *request.sites, cost, request.float32_bytes));
     }
   }
   const auto faster = [](const PlannedWay& a, const PlannedWay& b) {
@@ -91,6 +107,10 @@ void add_ways(const PlanRequest& request, std::span<const Candidate> candidates,
 absl::StatusOr<Plan> make_plan(const PlanRequest& request, std::span<const Candidate> candidates) {
   if (const absl::Status status = check_link(request.link); !status.ok()) {
     return status;
+  }
+  if (request.sites.has_value()) {
+    LACONIC_RETURN_IF_ERROR(check_link(request.sites->inside));
+    LACONIC_RETURN_IF_ERROR(check_link(request.sites->between));
   }
   Plan plan;
   add_ways(request, candidates, plan);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -34,6 +35,8 @@ struct Plan {
 struct PlanRequest {
   int world_size = 1;  // P >= 1
   LinkCost link;
+  std::optional<SiteLinks> sites = std::nullopt;  // measured: hierarchical is a way, too
+  int64_t float32_bytes = 0;                      // with sites: 4 d
   double error_budget = 0;  // largest NMSE of the mean (cost_model.h); lossless ways always keep it
   core::Schedule schedule = core::Schedule::kAuto;  // other than kAuto: only ways by this one
 };

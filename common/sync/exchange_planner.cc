@@ -20,12 +20,24 @@ struct ProbeSizes {
   int64_t largest = 0;
 };
 
+// Where hierarchical is a way of its own: with sites of one rank it is sharded, with one site it
+// encodes nothing.
+bool has_sites(const core::ExchangeSpec& asked, int world_size) {
+  const bool several = asked.ranks_per_site > 1 && asked.ranks_per_site < world_size;
+  return asked.schedule == core::Schedule::kHierarchical ||
+         (asked.schedule == core::Schedule::kAuto && several);
+}
+
 // Where the job limits its bytes, all probes together send at most a tenth of them.
 ProbeSizes probe_sizes(const core::ExchangeSpec& asked, const core::Layout& layout,
                        int world_size) {
   ProbeSizes sizes = {.largest = 4 * layout.elements()};
   if (asked.automatic.has_value() && asked.automatic->bytes > 0) {
-    sizes.largest = std::min(sizes.largest, asked.automatic->bytes / (20 * (world_size - 1)));
+    // Every probe of a kind goes to so many peers, and the smaller ones add up to one more.
+    const int64_t peers = has_sites(asked, world_size) ? world_size - 1 + asked.ranks_per_site - 1 +
+                                                             world_size / asked.ranks_per_site - 1
+                                                       : world_size - 1;
+    sizes.largest = std::min(sizes.largest, asked.automatic->bytes / (20 * peers));
     sizes.first = std::clamp<int64_t>(sizes.largest / 2, 1, collective::kFirstProbeBytes);
   }
   return sizes;
@@ -51,11 +63,17 @@ absl::StatusOr<PlannedExchange> plan_exchange(const core::ExchangeSpec& asked,
                                               const core::Layout& layout,
                                               collective::Communicator& communicator) {
   const bool alone = communicator.world_size() == 1;
-  PlannedExchange planned{.spec = asked, .link = kNoLink, .candidates = {}, .plan = {}};
+  PlannedExchange planned{
+      .spec = asked, .link = kNoLink, .sites = {}, .candidates = {}, .plan = {}};
   if (!alone) {
     const ProbeSizes probe = probe_sizes(asked, layout, communicator.world_size());
     LACONIC_ASSIGN_OR_RETURN(planned.link,
                              collective::probe_links(communicator, {}, probe.largest, probe.first));
+    if (has_sites(asked, communicator.world_size())) {
+      LACONIC_ASSIGN_OR_RETURN(planned.sites,
+                               collective::probe_sites(communicator, {}, asked.ranks_per_site,
+                                                       probe.largest, probe.first));
+    }
   }
   for (const core::CodecSpec& spec : asked.candidates) {
     collective::Candidate candidate{
@@ -68,6 +86,8 @@ absl::StatusOr<PlannedExchange> plan_exchange(const core::ExchangeSpec& asked,
   LACONIC_ASSIGN_OR_RETURN(planned.plan,
                            collective::make_plan({.world_size = communicator.world_size(),
                                                   .link = planned.link,
+                                                  .sites = planned.sites,
+                                                  .float32_bytes = 4 * layout.elements(),
                                                   .error_budget = asked.error_budget,
                                                   .schedule = asked.schedule},
                                                  planned.candidates));

@@ -15,6 +15,7 @@ namespace laconic::sync {
 struct PlannedExchange {
   core::ExchangeSpec spec;  // as asked, with the codec and the schedule of the chosen way
   collective::LinkCost link;
+  std::optional<collective::SiteLinks> sites;     // measured where ranks may add up in sites first
   std::vector<collective::Candidate> candidates;  // in the order of spec.candidates
   collective::Plan plan;
 };
@@ -27,8 +28,10 @@ inline constexpr int64_t kProbeElementsMax = int64_t{2} << 20;
 //
 // Measured once: a link that changes later changes nothing. One rank measures nothing and takes
 // float32, since it sends nothing.
-// Cost: that of collective::probe_links(), and three encodings of each candidate.
-// Errors: those of probe_links(), probe_codec() and make_plan().
+// Where the job names sites of several ranks, asked.ranks_per_site, the hierarchical schedule is
+// one of the ways, and the links inside and between sites are measured for it. Cost: that of
+// collective::probe_links(), likewise for each kind of link in sites, and three encodings of each
+// candidate. Errors: those of probe_links(), probe_codec() and make_plan().
 absl::StatusOr<PlannedExchange> plan_exchange(const core::ExchangeSpec& asked,
                                               const core::Layout& layout,
                                               collective::Communicator& communicator);

@@ -61,6 +61,48 @@ TEST_P(LinkProbeTest, AllRanksGetTheSameNumbersAndThePlanFollowsFromThem) {
 INSTANTIATE_TEST_SUITE_P(Worlds, LinkProbeTest, ::testing::ValuesIn(worlds_with_peers()),
                          world_name);
 
+TEST(SiteProbeTest, BothKindsOfLinksAreMeasuredAndAllRanksGetTheSameNumbers) {
+  for (const bool grpc : {false, true}) {
+    Transports transports = WorldKind{grpc, 6}.make(kGeneration);
+    std::vector<SiteLinks> links(6);
+    std::vector<int64_t> sent(6);
+    on_all_ranks(6, [&](int rank) {
+      const auto at = static_cast<size_t>(rank);
+      Communicator communicator(*transports[at], kGeneration, kTestDeadline);
+      ASSERT_OK_AND_ASSIGN(links[at],
+                           probe_sites(communicator, {.round = 2}, /*ranks_per_site=*/3, 1 << 20));
+      // Nobody is left with frames that nobody took.
+      ASSERT_OK(communicator.all_gather(Payload(), 0, {.round = 2}).status());
+      // Two kinds of links: rank 0 sends bytes to ranks 1, 2 and 3 only.
+      sent[at] = rank == 0 ? transports[0]->peer_bytes(4).payload_sent : 0;
+    });
+    for (const SiteLinks& one : links) {
+      EXPECT_EQ(one.ranks_per_site, 3);
+      EXPECT_EQ(one.inside.latency_seconds, links[0].inside.latency_seconds);
+      EXPECT_EQ(one.inside.bytes_per_second, links[0].inside.bytes_per_second);
+      EXPECT_EQ(one.between.latency_seconds, links[0].between.latency_seconds);
+      EXPECT_EQ(one.between.bytes_per_second, links[0].between.bytes_per_second);
+    }
+    EXPECT_GT(links[0].inside.bytes_per_second, 1e5);
+    EXPECT_GT(links[0].between.bytes_per_second, 1e5);
+    EXPECT_LT(sent[0], 10'000) << "numbers alone go to ranks of other places";
+    laconic::testing::finish_all(transports);
+  }
+}
+
+TEST(SiteProbeTest, AKindOfLinkThatNobodyUsesIsNotMeasured) {
+  InProcessNetwork network(2);
+  const Transports transports = in_process_world(network, 2);
+  on_all_ranks(2, [&](int rank) {
+    Communicator communicator(*transports[static_cast<size_t>(rank)], kGeneration, kTestDeadline);
+    ASSERT_OK_AND_ASSIGN(const SiteLinks one_site, probe_sites(communicator, {}, 2, 1));
+    EXPECT_EQ(one_site.between.bytes_per_second, 1);
+    ASSERT_OK_AND_ASSIGN(const SiteLinks single, probe_sites(communicator, {}, 1, 1));
+    EXPECT_EQ(single.inside.bytes_per_second, 1);
+    EXPECT_GT(single.between.bytes_per_second, 1);
+  });
+}
+
 TEST(LinkProbeTrafficTest, SmallModelIsProbedWithLittle) {
   InProcessNetwork network(2);
   const Transports transports = in_process_world(network, 2);

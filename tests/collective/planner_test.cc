@@ -89,6 +89,60 @@ TEST(CostModelTest, RequantizingRingAddsUpErrorsThatShardedDoesNot) {
   EXPECT_DOUBLE_EQ(predict(core::Schedule::kSharded, 8, kGigabit, cost).error, 15.0 / 8);
 }
 
+// Two sites of four ranks: a rank sends a quarter of what crosses between two ranks, and float32
+// inside.
+TEST(CostModelTest, SitesSendAShardBetweenThemAndFloat32Inside) {
+  const Candidate codec = quantized("int8", 8, 1);
+  const SiteLinks links{.ranks_per_site = 4, .inside = kHundredGigabit, .between = kSlowWan};
+  const Prediction p = predict_sites(8, links, codec.cost, static_cast<int64_t>(kBytes));
+  const double inside = 0.75 * (kBytes + kElements);
+  const double between = kElements / 4;
+  EXPECT_NEAR(p.sent_bytes, inside + between, 10);
+  EXPECT_NEAR(p.wire_seconds,
+              inside / kHundredGigabit.bytes_per_second + between / kSlowWan.bytes_per_second,
+              1e-6);
+  EXPECT_NEAR(p.latency_seconds, 2 * 20e-3 + 2 * 50e-6, 1e-9);
+  EXPECT_DOUBLE_EQ(p.error, 1.5);
+  // One site encodes nothing and uses no link to another.
+  const SiteLinks one{.ranks_per_site = 4, .inside = kGigabit, .between = {}};
+  const Prediction alone = predict_sites(4, one, codec.cost, static_cast<int64_t>(kBytes));
+  EXPECT_EQ(alone.error, 0);
+  EXPECT_EQ(alone.codec_seconds, 0);
+  EXPECT_NEAR(alone.wire_seconds, 1.5 * kBytes / kGigabit.bytes_per_second, 1e-6);
+  // Sites of one rank are ranks.
+  const SiteLinks ranks{.ranks_per_site = 1, .inside = {}, .between = kGigabit};
+  const Prediction sharded = predict(core::Schedule::kSharded, 4, kGigabit, codec.cost);
+  const Prediction by_sites = predict_sites(4, ranks, codec.cost, static_cast<int64_t>(kBytes));
+  EXPECT_DOUBLE_EQ(by_sites.sent_bytes, sharded.sent_bytes);
+  EXPECT_DOUBLE_EQ(by_sites.wire_seconds, sharded.wire_seconds);
+  EXPECT_DOUBLE_EQ(by_sites.error, sharded.error);
+}
+
+TEST(PlannerTest, SitesAddUpInsideWhereTheLinksBetweenThemAreThin) {
+  const auto candidates = all_candidates();
+  const auto plan_of = [&](const LinkCost& inside, const LinkCost& between, core::Schedule asked) {
+    return make_plan({.world_size = 8,
+                      .link = between,
+                      .sites = SiteLinks{.ranks_per_site = 4, .inside = inside, .between = between},
+                      .float32_bytes = static_cast<int64_t>(kBytes),
+                      .error_budget = 0.05,
+                      .schedule = asked},
+                     candidates);
+  };
+  ASSERT_OK_AND_ASSIGN(const Plan thin, plan_of(kHundredGigabit, kSlowWan, core::Schedule::kAuto));
+  EXPECT_EQ(thin.chosen.prediction.schedule, core::Schedule::kHierarchical);
+  EXPECT_EQ(candidates[thin.chosen.candidate].name, "int4");
+  EXPECT_THAT(thin.explanation, HasSubstr("4 ranks a site: 0.05 ms and 12.5 GB/s inside, 20.00 ms "
+                                          "and 12.5 MB/s between sites"));
+  // Float32 inside costs more than it saves where all links are alike.
+  ASSERT_OK_AND_ASSIGN(const Plan even, plan_of(kGigabit, kGigabit, core::Schedule::kAuto));
+  EXPECT_EQ(even.chosen.prediction.schedule, core::Schedule::kSharded);
+  ASSERT_OK_AND_ASSIGN(const Plan asked,
+                       plan_of(kGigabit, kGigabit, core::Schedule::kHierarchical));
+  EXPECT_EQ(asked.chosen.prediction.schedule, core::Schedule::kHierarchical);
+  EXPECT_EQ(asked.ways.size() + asked.over_budget.size(), candidates.size());
+}
+
 TEST(PlannerTest, SlowLinkGetsTheSmallestPayloadTheBudgetAllows) {
   const auto candidates = all_candidates();
   ASSERT_OK_AND_ASSIGN(
