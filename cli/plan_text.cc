@@ -9,6 +9,7 @@
 #include "cli/job_text.h"
 #include "cli/json.h"
 #include "common/core/format.h"
+#include "common/wire/reporter.h"
 
 namespace laconic::cli {
 namespace {
@@ -36,12 +37,21 @@ std::string way_json(const v1::PlannedWay& way) {
                                    ", \"chosen\": ", way.chosen() ? "true" : "false", "}"));
 }
 
+std::string sites_json(const v1::SiteLinks& sites) {
+  return absl::StrCat(
+      "{\"inside_latency_seconds\": ", json_number(sites.inside_latency_seconds()),
+      ", \"inside_bytes_per_second\": ", json_number(sites.inside_bytes_per_second()),
+      ", \"between_latency_seconds\": ", json_number(sites.between_latency_seconds()),
+      ", \"between_bytes_per_second\": ", json_number(sites.between_bytes_per_second()), "}");
+}
+
 std::string plan_json(const v1::Plan& plan) {
   const auto append = [](std::string* out, const v1::PlannedWay& way) { *out += way_json(way); };
   return absl::StrCat("{\"latency_seconds\": ", json_number(plan.latency_seconds()),
                       ", \"bytes_per_second\": ", json_number(plan.bytes_per_second()),
-                      ", \"error_budget\": ", json_number(plan.error_budget()), ", \"ways\": [",
-                      absl::StrJoin(plan.ways(), ", ", append), "]}");
+                      ", \"error_budget\": ", json_number(plan.error_budget()),
+                      ", \"sites\": ", plan.has_sites() ? sites_json(plan.sites()) : "null",
+                      ", \"ways\": [", absl::StrJoin(plan.ways(), ", ", append), "]}");
 }
 
 }  // namespace
@@ -50,7 +60,7 @@ v1::ExchangeChoice exchange_of(const v1::Job& job) {
   if (job.ranks().empty()) {
     return {};
   }
-  const v1::Rank& first = job.ranks(0);
+  const v1::Rank& first = wire::reporter(job);
   return first.finished().has_exchange() ? first.finished().exchange()
                                          : first.progress().exchange();
 }
@@ -58,13 +68,28 @@ v1::ExchangeChoice exchange_of(const v1::Job& job) {
 std::string exchange_text(const v1::ExchangeChoice& exchange) {
   return exchange.schedule().empty()
              ? "-"
-             : printable(absl::StrCat(exchange.codec(), " by ", exchange.schedule()));
+             : printable(absl::StrCat(
+                   exchange.codec(), " by ", exchange.schedule(),
+                   exchange.host_copies()
+                       ? absl::StrCat(", copied from ", exchange.device(), " to host memory")
+                       : ""));
 }
 
 std::string link_text(const v1::Plan& plan) {
-  const double rate = std::clamp(plan.bytes_per_second(), 0.0, kBytesShownMax);
-  return absl::StrFormat("%.3g ms, %s/s", plan.latency_seconds() * 1e3,
-                         core::format_bytes(std::llround(rate)));
+  const auto link = [](double latency_seconds, double bytes_per_second) {
+    const double rate = std::clamp(bytes_per_second, 0.0, kBytesShownMax);
+    return absl::StrFormat("%.3g ms, %s/s", latency_seconds * 1e3,
+                           core::format_bytes(std::llround(rate)));
+  };
+  std::string text = link(plan.latency_seconds(), plan.bytes_per_second());
+  if (plan.has_sites()) {
+    const v1::SiteLinks& sites = plan.sites();
+    absl::StrAppend(&text, " (inside sites ",
+                    link(sites.inside_latency_seconds(), sites.inside_bytes_per_second()),
+                    "; between them ",
+                    link(sites.between_latency_seconds(), sites.between_bytes_per_second()), ")");
+  }
+  return text;
 }
 
 std::vector<std::vector<std::string>> plan_rows(const v1::Plan& plan) {
@@ -88,6 +113,8 @@ std::string exchange_json(const v1::ExchangeChoice& exchange) {
       "{\"schedule\": ", json_string(exchange.schedule()),
       ", \"codec\": ", json_string(exchange.codec()),
       ", \"method\": ", exchange.method().empty() ? "null" : json_string(exchange.method()),
+      ", \"device\": ", json_string(exchange.device()),
+      ", \"host_copies\": ", exchange.host_copies() ? "true" : "false",
       ", \"plan\": ", exchange.has_plan() ? plan_json(exchange.plan()) : "null", "}");
 }
 

@@ -289,6 +289,8 @@ const char* reason_words(v1::RoundReason reason) {
       return "silent, the change is small";
     case v1::SIMILARITY:
       return "sent, steps by similarity";
+    case v1::OVERLAP:
+      return "sent, shared elements: the ranks' own overlap";
     default:
       return "unknown";
   }

@@ -83,7 +83,8 @@ std::string decisions_json(const ReportData& data) {
     absl::StrAppend(out, ", \"sent\": ", decision.reason() != v1::SMALL_CHANGE ? "true" : "false",
                     ", \"reason\": ", json_string(v1::RoundReason_Name(decision.reason())),
                     ", \"senders\": ", decision.senders(),
-                    ", \"payload_bytes\": ", decision.payload_bytes(), "}");
+                    ", \"payload_bytes\": ", decision.payload_bytes(),
+                    ", \"overlap\": ", json_number(decision.overlap()), "}");
   };
   const std::string list =
       data.rounds_decided.empty()

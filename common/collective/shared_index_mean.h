@@ -75,6 +75,9 @@ class SharedIndexMean {
   // What was to be sent still is owed. Without an open exchange: nothing.
   void rollback();
 
+  // What `feedback` owes is owed from now on, too, and forgotten there. No exchange may be open.
+  void take_over(compress::Feedback& feedback) { feedback.take_owed(1, owed_); }
+
   // As Feedback::save and restore.
   void save(core::StateWriter& writer) const;
   absl::Status restore(core::StateReader& reader);

@@ -41,6 +41,22 @@ Layout flat_layout(int64_t elements) {
   return {.tensors = {{.name = "values", .rows = 1, .columns = elements}}};
 }
 
+CodecSpec own_index_codec(const SharedIndexSpec& spec) {
+  return {.kind = CodecKind::kTopK, .bits = spec.value_bits, .density = spec.density};
+}
+
+double overlap_wanted(const SharedIndexSpec& spec, const Layout& layout, int world_size) {
+  constexpr double kNever = 2;
+  if (world_size == 1) {
+    return kNever;
+  }
+  const int64_t own = sent_bytes_expected(Schedule::kAllGather, own_index_codec(spec), layout,
+                                          world_size, /*ranks_per_site=*/1);
+  const int64_t shared = shared_index_sent_bytes(spec, Schedule::kSharded, layout, world_size);
+  return (world_size * static_cast<double>(shared) / static_cast<double>(own) - 1) /
+         (world_size - 1);
+}
+
 int64_t leader_bytes_max(const SharedIndexSpec& spec, int64_t elements) {
   return bytes_for_bits(position_bits_max(elements, kept_elements(spec.density, elements)));
 }

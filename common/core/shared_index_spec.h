@@ -23,6 +23,8 @@ struct SharedIndexSpec {
   int value_bits = 32;  // 32: sums are exact in double; 8, 4: quantized in blocks, lossy twice
   Agreement agreement = Agreement::kLeader;
   int64_t block = 64;  // B: a power of two in 16..65536; the last block may be shorter
+  // With kLeader: every rank sends its own k largest until they overlap by overlap_wanted().
+  bool by_overlap = false;
 
   bool operator==(const SharedIndexSpec&) const = default;
 };
@@ -42,6 +44,13 @@ CodecSpec sketch_codec();
 
 // One tensor of `elements`.
 Layout flat_layout(int64_t elements);
+
+// Top-k of a rank's own elements, in as many bits: what by_overlap begins with, by all-gather.
+CodecSpec own_index_codec(const SharedIndexSpec& spec);
+// The overlap o of supports, 0..1, from which a shared support carries no less energy per byte:
+// where all energy is in the ranks' own supports it carries (1 + (P - 1) o) / P of theirs, in bytes
+// s / g for s and g those of a shared and of an own exchange. Above 1: never.
+double overlap_wanted(const SharedIndexSpec& spec, const Layout& layout, int world_size);
 
 // Largest position frame of a leader.
 int64_t leader_bytes_max(const SharedIndexSpec& spec, int64_t elements);

@@ -16,6 +16,13 @@ class Dense final : public SyncMethod {
   absl::Status begin(ModelView view) override;
   absl::Status reduce_gradients(ModelView view) override;
   absl::Status end_step(ModelView view, bool last) override;
+  ViewUse use_of_reduce_gradients() const override {
+    return {.parameters = Access::kNone, .gradients = Access::kReadWrite};
+  }
+  // Their digest is taken.
+  ViewUse use_of_end_step(bool /*last*/) const override {
+    return {.parameters = Access::kRead, .gradients = Access::kNone};
+  }
   bool parameters_are_shared() const override { return true; }
   uint64_t digest() const override { return exchange_->digest(); }
   SyncStats stats() const override { return exchange_->stats(); }

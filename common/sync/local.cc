@@ -33,7 +33,7 @@ absl::Status Local::reduce_gradients(ModelView view) {
 
 absl::Status Local::end_step(ModelView view, bool last) {
   LACONIC_RETURN_IF_ERROR(check_view(view, exchange_->elements()));
-  if (last || round_is_due()) {
+  if (round_is_due(last)) {
     LACONIC_RETURN_IF_ERROR(round(view.parameters));
     since_round_ = 0;
   } else {
@@ -44,9 +44,9 @@ absl::Status Local::end_step(ModelView view, bool last) {
   return absl::OkStatus();
 }
 
-bool Local::round_is_due() const {
-  return follows_similarity() ? since_round_ + 1 >= inner_steps_
-                              : core::ends_round(rounds_, step_ + 1);
+bool Local::round_is_due(bool last) const {
+  return last || (follows_similarity() ? since_round_ + 1 >= inner_steps_
+                                       : core::ends_round(rounds_, step_ + 1));
 }
 
 int64_t Local::take_similarity(const Similarity& similarity) {

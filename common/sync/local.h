@@ -38,6 +38,13 @@ class Local final : public SyncMethod {
   absl::Status reduce_gradients(ModelView view) override;
   // An error leaves parameters, theta, momentum and counters as they were.
   absl::Status end_step(ModelView view, bool last) override;
+  ViewUse use_of_reduce_gradients() const override {
+    return {.parameters = Access::kNone, .gradients = Access::kNone};
+  }
+  ViewUse use_of_end_step(bool last) const override {
+    const bool writes = round_is_due(last) || !gap_.empty();
+    return {.parameters = writes ? Access::kReadWrite : Access::kNone, .gradients = Access::kNone};
+  }
   bool parameters_are_shared() const override { return since_round_ == 0; }
   uint64_t digest() const override { return exchange_->digest(); }
   SyncStats stats() const override;
@@ -49,7 +56,7 @@ class Local final : public SyncMethod {
 
  private:
   bool follows_similarity() const { return steps_max_ > 0; }
-  bool round_is_due() const;
+  bool round_is_due(bool last) const;
   absl::Status round(std::span<float> parameters);
   void correct_drift(std::span<float> parameters);
 

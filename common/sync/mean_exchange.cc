@@ -12,6 +12,7 @@
 #include "common/core/digest.h"
 #include "common/core/schedule_choice.h"
 #include "common/core/status_macros.h"
+#include "common/sync/support_overlap.h"
 
 namespace laconic::sync {
 namespace {
@@ -53,12 +54,15 @@ absl::StatusOr<std::unique_ptr<MeanExchange>> MeanExchange::make(
                            spec.shared_index.has_value()
                                ? make_shared_index(spec, layout, communicator)
                                : make_plain(spec, layout, communicator));
-  made->identity_ = absl::StrCat(
-      "rank ", communicator.rank(), " of ", communicator.world_size(), ", layout ",
-      core::format_digest(layout.hash()), ", ", core::schedule_name(made->schedule_), ", ",
-      core::codec_name(spec.codec), spec.shared_index.has_value() ? ", shared index" : "",
-      spec.error_feedback ? ", feedback " : ", form ", static_cast<int>(spec.feedback),
-      spec.half_residuals ? " in bfloat16" : "");
+  made->identity_ =
+      absl::StrCat("rank ", communicator.rank(), " of ", communicator.world_size(), ", layout ",
+                   core::format_digest(layout.hash()), ", ", core::schedule_name(made->schedule_),
+                   ", ", core::codec_name(spec.codec),
+                   !spec.shared_index.has_value()  ? ""
+                   : spec.shared_index->by_overlap ? ", shared index by overlap"
+                                                   : ", shared index",
+                   spec.error_feedback ? ", feedback " : ", form ", static_cast<int>(spec.feedback),
+                   spec.half_residuals ? " in bfloat16" : "");
   return made;
 }
 
@@ -126,6 +130,15 @@ absl::StatusOr<std::unique_ptr<MeanExchange>> MeanExchange::make_shared_index(
                                                      .elements = layout.elements(),
                                                      .error_feedback = spec.error_feedback,
                                                      .residual_decay = spec.residual_decay}));
+  if (spec.shared_index->by_overlap) {
+    LACONIC_ASSIGN_OR_RETURN(
+        made->codec_, compress::make_codec(core::own_index_codec(*spec.shared_index), layout));
+    made->feedback_ = compress::make_error_feedback(*made->codec_, spec.error_feedback,
+                                                    spec.residual_decay, /*half=*/false);
+    made->overlap_wanted_ =
+        core::overlap_wanted(*spec.shared_index, layout, communicator.world_size());
+    made->shares_index_ = false;
+  }
   return made;
 }
 
@@ -174,13 +187,30 @@ absl::Status MeanExchange::copy_from_rank_0(std::span<float> parameters) {
 }
 
 absl::Status MeanExchange::mean(std::span<const float> v, std::span<float> out) {
-  LACONIC_RETURN_IF_ERROR(shared_index_ != nullptr ? shared_index_mean(v, out)
-                          : scheduled_ != nullptr  ? scheduled_mean(v, out)
-                          : codec_ != nullptr      ? gathered_mean(v, out)
-                                                   : dense_mean(v, out));
+  const bool shared = shared_index_ != nullptr && shares_index_;
+  LACONIC_RETURN_IF_ERROR(shared                  ? shared_index_mean(v, out)
+                          : scheduled_ != nullptr ? scheduled_mean(v, out)
+                          : codec_ != nullptr     ? gathered_mean(v, out)
+                                                  : dense_mean(v, out));
   ++stats_.rounds;
-  stats_.decision = {.reason = RoundReason::kEveryRound, .senders = world_size()};
+  stats_.decision = {
+      .reason = shared && feedback_ != nullptr ? RoundReason::kOverlap : RoundReason::kEveryRound,
+      .senders = world_size(),
+      .overlap = overlap_};
   return absl::OkStatus();
+}
+
+void MeanExchange::watch_overlap(const std::vector<collective::Payload>& payloads) {
+  if ((stats_.rounds + 1) % kOverlapEvery != 0) {
+    return;
+  }
+  const auto leader = static_cast<size_t>(stats_.rounds % world_size());
+  // All ranks hold the same payloads, which were decoded before: all come to the same answer.
+  overlap_ = static_cast<float>(support_overlap(payloads, elements_, leader).value_or(0));
+  if (overlap_ >= overlap_wanted_) {
+    shared_index_->take_over(*feedback_);
+    shares_index_ = true;
+  }
 }
 
 absl::StatusOr<std::vector<collective::Payload>> MeanExchange::gather(
@@ -211,7 +241,10 @@ void MeanExchange::save(core::StateWriter& writer) const {
     feedback_->save(writer);
   } else if (scheduled_ != nullptr) {
     scheduled_->save(writer);
-  } else if (shared_index_ != nullptr) {
+  }
+  if (shared_index_ != nullptr) {
+    writer.integer(shares_index_ ? 1 : 0);
+    writer.floats({&overlap_, 1});
     shared_index_->save(writer);
   }
 }
@@ -219,19 +252,26 @@ void MeanExchange::save(core::StateWriter& writer) const {
 absl::Status MeanExchange::restore(core::StateReader& reader) {
   LACONIC_RETURN_IF_ERROR(reader.expect_text("exchange", identity_));
   LACONIC_ASSIGN_OR_RETURN(stats_.rounds, reader.integer("rounds", 0, kStepsMax));
-  LACONIC_ASSIGN_OR_RETURN(
-      const int64_t reason,
-      reader.integer("reason", 0, static_cast<int64_t>(RoundReason::kSmallChange)));
+  LACONIC_ASSIGN_OR_RETURN(const int64_t reason,
+                           reader.integer("reason", 0, static_cast<int64_t>(kLastRoundReason)));
   LACONIC_ASSIGN_OR_RETURN(const int64_t senders, reader.integer("senders", 0, world_size()));
   stats_.decision = {.reason = static_cast<RoundReason>(reason),
                      .senders = static_cast<int>(senders)};
   LACONIC_ASSIGN_OR_RETURN(const int64_t digest, reader.integer());
   digest_ = static_cast<uint64_t>(digest);
   LACONIC_RETURN_IF_ERROR(reader.floats(mean_state_));
-  return feedback_ != nullptr       ? feedback_->restore(reader)
-         : scheduled_ != nullptr    ? scheduled_->restore(reader)
-         : shared_index_ != nullptr ? shared_index_->restore(reader)
-                                    : absl::OkStatus();
+  LACONIC_RETURN_IF_ERROR(feedback_ != nullptr    ? feedback_->restore(reader)
+                          : scheduled_ != nullptr ? scheduled_->restore(reader)
+                                                  : absl::OkStatus());
+  if (shared_index_ == nullptr) {
+    return absl::OkStatus();
+  }
+  LACONIC_ASSIGN_OR_RETURN(const int64_t shares,
+                           reader.integer("shares", feedback_ == nullptr ? 1 : 0, 1));
+  shares_index_ = shares == 1;
+  LACONIC_RETURN_IF_ERROR(reader.floats({&overlap_, 1}));
+  stats_.decision.overlap = overlap_;
+  return shared_index_->restore(reader);
 }
 
 void MeanExchange::take_digest(std::span<const float> parameters) {
@@ -282,6 +322,9 @@ absl::Status MeanExchange::gathered_mean(std::span<const float> v, std::span<flo
     std::copy(made.begin(), made.end(), out.begin());
   }
   take_norms(norms);
+  if (shared_index_ != nullptr) {
+    watch_overlap(*payloads);
+  }
   return absl::OkStatus();
 }
 

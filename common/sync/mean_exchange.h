@@ -42,10 +42,12 @@ class MeanExchange {
   // By the schedule that core::choose_schedule() takes. Sharded without a codec:
   // Communicator::all_reduce_mean, in double. All-gather with one: every rank's payload is decoded,
   // its own included, and summed in rank order in float32; with EF21 the sum changes the mean that
-  // all ranks keep. With a shared index: SharedIndexMean. The others: ScheduledMean. All ranks get
-  // the same. Errors: those of the communicator and the codec; then error feedback is rolled back,
-  // v is unchanged, `out`, where it is another vector, unspecified, and the round does not count.
-  // It may be called again, with the same v: what is owed already is not added twice.
+  // all ranks keep. With a shared index: SharedIndexMean; by overlap an all-gather of the ranks'
+  // own top-k before it, until a measurement, every kOverlapEvery rounds, finds the supports alike.
+  // The others: ScheduledMean. All ranks get the same. Errors: those of the communicator and the
+  // codec; then error feedback is rolled back, v is unchanged, `out`, where it is another vector,
+  // unspecified, and the round does not count. It may be called again, with the same v: what is
+  // owed already is not added twice.
   absl::Status mean(std::span<const float> v, std::span<float> out);
 
   // For methods that make their own messages: one operation of the round under way each. Whatever
@@ -92,6 +94,8 @@ class MeanExchange {
   absl::Status gathered_mean(std::span<const float> v, std::span<float> out);
   absl::Status scheduled_mean(std::span<const float> v, std::span<float> out);
   absl::Status shared_index_mean(std::span<const float> v, std::span<float> out);
+  // After an all-gather of the ranks' own elements.
+  void watch_overlap(const std::vector<collective::Payload>& payloads);
   void take_norms(const compress::FeedbackNorms& norms);
   // The mean of what the payloads decode to.
   absl::Status decode_mean(const std::vector<collective::Payload>& payloads,
@@ -106,14 +110,19 @@ class MeanExchange {
   collective::Communicator& communicator_;
   std::unique_ptr<collective::ScheduledMean> scheduled_;       // null for the other two ways
   std::unique_ptr<collective::SharedIndexMean> shared_index_;  // null unless the spec has one
-  std::unique_ptr<compress::Codec> codec_;                     // of gathered_mean(), else null
-  std::unique_ptr<compress::Feedback> feedback_;               // with codec_
-  std::vector<float> scratch_;                                 // [d]
-  std::vector<float> mean_state_;                              // [d]: H of ef21.h; else empty
+  double overlap_wanted_ = 0;  // for shared_index_ in place of gathered_mean(); 0: from the start
+  float overlap_ = 0;          // last measured
+  bool shares_index_ = true;   // with shared_index_
+  std::unique_ptr<compress::Codec> codec_;        // of gathered_mean(), else null
+  std::unique_ptr<compress::Feedback> feedback_;  // with codec_
+  std::vector<float> scratch_;                    // [d]
+  std::vector<float> mean_state_;                 // [d]: H of ef21.h; else empty
   std::string identity_;  // of what is kept: a state of another one does not fit
   uint64_t digest_ = 0;
   SyncStats stats_;
 };
+
+inline constexpr int64_t kOverlapEvery = 8;  // rounds
 
 // Steps and rounds of a run are below it.
 inline constexpr int64_t kStepsMax = int64_t{1} << 40;

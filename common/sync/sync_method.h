@@ -17,7 +17,8 @@
 
 namespace laconic::sync {
 
-// One rank's view of the model at one step. The spans stay the same for the whole run.
+// One rank's view of the model at one step, in host memory: that of the model, or a copy which the
+// caller keeps of a model on another device. The spans stay the same for the whole run.
 struct ModelView {
   std::span<float> parameters;  // theta, [d]
   std::span<float> gradients;   // g, [d]
@@ -32,14 +33,25 @@ enum class RoundReason : uint8_t {
   kDenseWarmUp = 4,  // sent as float32: the first steps
   kSmallChange = 5,  // silent: the others use the last message again
   kSimilarity = 6,   // sent: as many steps after the last round as the similarity allows
+  kOverlap = 7,      // sent: elements that one rank named, since the ranks' own are much the same
 };
+inline constexpr RoundReason kLastRoundReason = RoundReason::kOverlap;
 
 // What this rank decided in a round, and how many ranks sent in it.
 struct RoundDecision {
   RoundReason reason = RoundReason::kEveryRound;
-  int senders = 0;  // 0..P
+  int senders = 0;     // 0..P
+  double overlap = 0;  // of the supports of the ranks when last measured, 0..1
 
   bool operator==(const RoundDecision&) const = default;
+};
+
+// What a call does with the vectors of the view: which of them the caller of a copied view must
+// copy, and in which direction.
+enum class Access : uint8_t { kNone, kRead, kReadWrite };
+struct ViewUse {
+  Access parameters = Access::kReadWrite;
+  Access gradients = Access::kReadWrite;
 };
 
 // What the rounds cost so far, and how the last one went.
@@ -68,6 +80,10 @@ class SyncMethod {
 
   // last: this was the last step of the run; a round that is due anyway ends it.
   virtual absl::Status end_step(ModelView view, bool last) = 0;
+
+  // Of the next reduce_gradients() and end_step(). Everything is right, and less is faster.
+  virtual ViewUse use_of_reduce_gradients() const { return {}; }
+  virtual ViewUse use_of_end_step(bool /*last*/) const { return {}; }
 
   // True when all ranks hold the same parameters now: the moment to evaluate or save.
   virtual bool parameters_are_shared() const = 0;

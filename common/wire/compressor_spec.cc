@@ -74,6 +74,11 @@ void check_shared_index(Checker& checker, const std::string& path, const v1::Sha
     checker.add(path + ".agreement", absl::StrCat("is ", static_cast<int>(shared.agreement()),
                                                   "; allowed: LEADER or SKETCH"));
   }
+  if (shared.by_overlap() && shared.agreement() == v1::SKETCH) {
+    checker.add(
+        path + ".by_overlap",
+        "is set with agreement SKETCH, whose blocks are no rank's own; allowed: with LEADER");
+  }
   if (!shared.has_block()) {
     return;
   }
@@ -330,7 +335,8 @@ void set_shared_index(const v1::Compressor& compressor, core::ExchangeSpec& spec
                        .value_bits = shared.value_bits(),
                        .agreement = shared.agreement() == v1::SKETCH ? core::Agreement::kSketch
                                                                      : core::Agreement::kLeader,
-                       .block = shared.has_block() ? shared.block() : 64};
+                       .block = shared.has_block() ? shared.block() : 64,
+                       .by_overlap = shared.by_overlap()};
   if (spec.schedule == core::Schedule::kAuto) {
     spec.schedule = core::Schedule::kSharded;
   }

@@ -176,22 +176,19 @@ void check_schedule(Checker& checker, const v1::Exchange& exchange) {
                 absl::StrCat("is ", static_cast<int>(exchange.schedule()), "; allowed: ", allowed));
   } else if (compressor.has_shared_index()) {
     const v1::ExchangeSchedule asked = exchange.schedule();
-    const bool floats =
-        !compressor.shared_index().has_value_bits() || compressor.shared_index().value_bits() == 32;
+    const bool floats = (!compressor.shared_index().has_value_bits() ||
+                         compressor.shared_index().value_bits() == 32) &&
+                        !compressor.shared_index().by_overlap();
     if (asked > v1::AUTO && asked != v1::SHARDED && (asked != v1::RING || !floats)) {
       checker.add(path, absl::StrCat("is ", v1::ExchangeSchedule_Name(asked),
                                      " with shared_index; allowed: AUTO, SHARDED, or RING with 32 "
-                                     "value_bits"));
+                                     "value_bits and without by_overlap"));
     }
   } else if (exchange.schedule() == v1::RING && !compressor.has_none() &&
              compressor.codec_case() != v1::Compressor::CODEC_NOT_SET) {
     checker.add(path,
                 "is RING with a codec, which would lose again at every hop; allowed: AUTO, "
                 "ALL_GATHER, SHARDED, STAR, TREE or HIERARCHICAL, or RING with compressor none");
-  } else if (exchange.schedule() == v1::HIERARCHICAL && compressor.has_auto_()) {
-    checker.add(path,
-                "is HIERARCHICAL with compressor auto, whose measurement knows no sites; allowed: "
-                "another schedule, or a named codec");
   } else if (exchange.schedule() > v1::ALL_GATHER && !core::may_be_cut(codec_spec(compressor))) {
     checker.add(path, absl::StrCat("is ", v1::ExchangeSchedule_Name(exchange.schedule()),
                                    ", which cuts the vector, and this compressor needs it whole; "

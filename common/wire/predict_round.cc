@@ -130,6 +130,14 @@ RoundPrediction predict_round(const v1::TrainJob& job, const core::Layout& layou
     prediction.schedule = exchange.schedule;
     prediction.sent_bytes = core::shared_index_sent_bytes(*exchange.shared_index, exchange.schedule,
                                                           layout, static_cast<int>(world_size));
+    if (exchange.shared_index->by_overlap) {  // It may stay with what it begins with.
+      const core::CodecSpec own = core::own_index_codec(*exchange.shared_index);
+      prediction.schedule = core::Schedule::kAllGather;
+      prediction.payload_bytes = core::payload_bytes_expected(own, layout);
+      prediction.sent_bytes =
+          core::sent_bytes_expected(core::Schedule::kAllGather, own, layout,
+                                    static_cast<int>(world_size), /*ranks_per_site=*/1);
+    }
   }
   predict_own_messages(exchange, layout, static_cast<int>(world_size), prediction);
   if (prediction.sent_bytes > 0) {

@@ -27,6 +27,21 @@ TEST(SharedIndexSpecTest, OneRankSendsNothing) {
             0);
 }
 
+// Shared elements cost s / g of the bytes and carry (1 + (P - 1) o) / P of the energy.
+TEST(SharedIndexSpecTest, TheMoreRanksTheLessTheirSupportsMustOverlap) {
+  const SharedIndexSpec spec{.density = 0.01, .value_bits = 8, .by_overlap = true};
+  const Layout layout = flat_layout(1'000'000);
+  EXPECT_GT(overlap_wanted(spec, layout, 1), 1);
+  EXPECT_GT(overlap_wanted(spec, layout, 2), 1) << "an all-gather between two costs no more";
+  EXPECT_NEAR(overlap_wanted(spec, layout, 4), 0.33, 0.04);
+  EXPECT_NEAR(overlap_wanted(spec, layout, 8), 0.14, 0.02);
+  const auto own = static_cast<double>(
+      sent_bytes_expected(Schedule::kAllGather, own_index_codec(spec), layout, 8, 1));
+  const auto shared =
+      static_cast<double>(shared_index_sent_bytes(spec, Schedule::kSharded, layout, 8));
+  EXPECT_NEAR((1 + 7 * overlap_wanted(spec, layout, 8)) / 8, shared / own, 1e-12);
+}
+
 // The point of it: an all-gather grows with P.
 TEST(SharedIndexSpecTest, BytesOfTheLargestSenderStayBelowTwoPayloadsForEveryWorld) {
   constexpr int64_t kElements = 100'000'000;

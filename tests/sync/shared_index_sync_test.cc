@@ -1,6 +1,7 @@
 // MeanExchange with a shared index, and how it compares with plain top-k.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -110,6 +111,131 @@ TEST(SharedIndexSyncFailureTest, IsRefusedBesideACodecHalfResidualsAndEf21) {
   for (const core::ExchangeSpec& spec : {with_codec, in_half, ef21, star}) {
     EXPECT_EQ(MeanExchange::make(spec, layout(100), communicator).status().code(),
               absl::StatusCode::kInvalidArgument);
+  }
+}
+
+// What `ranks` get in each of the rounds, and the exchanges' last words on why. Rank i gives
+// `common` of the one vector of all and the rest of its own, for kGiven rounds, then nothing.
+class OverlapTest : public ::testing::Test {
+ protected:
+  static constexpr int64_t kElements = 4096;
+  static constexpr int kGiven = 12;
+
+  struct Course {
+    std::vector<Floats> means;             // of rank 0, one a round
+    std::vector<RoundDecision> decisions;  // likewise
+    std::vector<int64_t> bytes;            // payload that rank 0 sent, so far
+    Floats given = Floats(kElements);      // all ranks, all rounds, over the number of ranks
+    bool alike = true;                     // all ranks got the same bits
+  };
+
+  static Floats vector_of(int rank, int round, double common) {
+    if (round >= kGiven) {
+      return Floats(kElements);
+    }
+    const auto seed = static_cast<uint64_t>(round);
+    Floats v = compress::gauss(1000 + seed, kElements);
+    const Floats own = compress::gauss(2000 + 50 * static_cast<uint64_t>(rank) + seed, kElements);
+    for (size_t i = 0; i < v.size(); ++i) {
+      v[i] = static_cast<float>(common * v[i] + (1 - common) * own[i]);
+    }
+    return v;
+  }
+
+  // restart: the round before which every exchange is saved and a new one goes on; 0: none.
+  static Course run(int ranks, int rounds, double common, int restart = 0) {
+    collective::InProcessNetwork network(ranks);
+    Transports transports = laconic::testing::in_process_world(network, ranks);
+    Course course;
+    std::vector<std::vector<Floats>> means(static_cast<size_t>(ranks));
+    on_all_ranks(ranks, [&](int rank) {
+      const auto r = static_cast<size_t>(rank);
+      collective::Communicator communicator(*transports[r], 1, kTestDeadline);
+      const core::ExchangeSpec spec = shared({.density = 0.05, .by_overlap = true});
+      ASSERT_OK_AND_ASSIGN(auto exchange,
+                           MeanExchange::make(spec, layout(kElements), communicator));
+      for (int round = 0; round < rounds; ++round) {
+        if (restart > 0 && round == restart) {
+          core::StateWriter writer;
+          exchange->save(writer);
+          const std::vector<uint8_t> state = std::move(writer).take();
+          ASSERT_OK_AND_ASSIGN(exchange, MeanExchange::make(spec, layout(kElements), communicator));
+          ASSERT_OK_AND_ASSIGN(core::StateReader reader, core::StateReader::open(state));
+          ASSERT_OK(exchange->restore(reader));
+        }
+        Floats v = vector_of(rank, round, common);
+        ASSERT_OK(exchange->mean(v, v));
+        means[r].push_back(v);
+        if (rank == 0) {
+          course.decisions.push_back(exchange->stats().decision);
+          course.bytes.push_back(communicator.bytes().payload_sent);
+        }
+      }
+    });
+    course.alike = std::ranges::all_of(means, [&](const auto& one) { return one == means[0]; });
+    course.means = means[0];
+    for (int rank = 0; rank < ranks; ++rank) {
+      for (int round = 0; round < kGiven; ++round) {
+        const Floats v = vector_of(rank, round, common);
+        for (size_t i = 0; i < v.size(); ++i) {
+          course.given[i] += v[i] / static_cast<float>(ranks);
+        }
+      }
+    }
+    return course;
+  }
+};
+
+TEST_F(OverlapTest, RanksThatAreAlikeGoOverToSharedElementsForFewerBytes) {
+  const Course course = run(/*ranks=*/6, /*rounds=*/16, /*common=*/0.9);
+  EXPECT_TRUE(course.alike);
+  for (size_t round = 0; round < 16; ++round) {
+    const bool shared_by_then = round >= kOverlapEvery;
+    EXPECT_EQ(course.decisions[round].reason,
+              shared_by_then ? RoundReason::kOverlap : RoundReason::kEveryRound);
+  }
+  EXPECT_GT(course.decisions[15].overlap, 0.6);
+  const int64_t own = course.bytes[6] - course.bytes[5];
+  // A leader's round sends more than another's: six in a row are a fair sample.
+  const int64_t after = (course.bytes[15] - course.bytes[9]) / 6;
+  EXPECT_LT(after, own / 2);
+}
+
+TEST_F(OverlapTest, WhatWasOwedBeforeIsSentAfterwards) {
+  const Course course = run(6, /*rounds=*/400, 0.9);
+  ASSERT_EQ(course.decisions.back().reason, RoundReason::kOverlap);
+  Floats got(kElements);
+  for (const Floats& mean : course.means) {
+    for (size_t i = 0; i < got.size(); ++i) {
+      got[i] += mean[i];
+    }
+  }
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_NEAR(got[i], course.given[i], 1e-4) << i;
+  }
+}
+
+TEST_F(OverlapTest, UnlikeRanksKeepTheirOwn) {
+  const Course course = run(6, 24, /*common=*/0.0);
+  EXPECT_TRUE(course.alike);
+  for (const RoundDecision& decision : course.decisions) {
+    EXPECT_EQ(decision.reason, RoundReason::kEveryRound);
+  }
+  EXPECT_LT(course.decisions[7].overlap, 0.15);  // the density, by chance
+}
+
+TEST_F(OverlapTest, TwoRanksHaveNothingToGain) {
+  EXPECT_EQ(run(2, 16, /*common=*/1.0).decisions.back().reason, RoundReason::kEveryRound);
+  EXPECT_EQ(run(1, 16, /*common=*/1.0).decisions.back().reason, RoundReason::kEveryRound);
+}
+
+TEST_F(OverlapTest, GoesOnFromItsStateOnEitherSideOfTheChange) {
+  const Course whole = run(6, 20, 0.9);
+  ASSERT_EQ(whole.decisions.back().reason, RoundReason::kOverlap);
+  for (const int restart : {5, 11}) {
+    const Course course = run(6, 20, 0.9, restart);
+    EXPECT_TRUE(course.means == whole.means) << restart;
+    EXPECT_TRUE(course.decisions == whole.decisions) << restart;
   }
 }
 

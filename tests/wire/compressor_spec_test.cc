@@ -225,6 +225,9 @@ TEST(SharedIndexJobTest, HasALeaderAndFloatsUnlessTheJobSaysOtherwise) {
   EXPECT_FALSE(spec_of("top_k {density: 0.1}").shared_index.has_value());
   EXPECT_EQ(complaints("shared_index {density: 0.1}"), "");
   EXPECT_EQ(complaints("shared_index {density: 0.1 agreement: SKETCH}"), "");
+  EXPECT_EQ(complaints("shared_index {density: 0.1 by_overlap: true}"), "");
+  EXPECT_TRUE(spec_of("shared_index {density: 0.1 by_overlap: true}").shared_index->by_overlap);
+  EXPECT_NE(complaints("shared_index {density: 0.1 agreement: SKETCH by_overlap: true}"), "");
   // With its defaults filled in a job is as valid as before.
   v1::Compressor filled = job_with("shared_index {density: 0.1}").spec().exchange().compressor();
   fill_compressor(filled, /*local=*/false);
@@ -280,9 +283,13 @@ TEST(SharedIndexJobTest, TakesTheSchedulesUnderWhichValuesAddUp) {
     EXPECT_EQ(schedule_complaint(floats, good), "");
   }
   EXPECT_EQ(schedule_complaint(floats, v1::STAR),
-            "is STAR with shared_index; allowed: AUTO, SHARDED, or RING with 32 value_bits");
+            "is STAR with shared_index; allowed: AUTO, SHARDED, or RING with 32 value_bits and "
+            "without by_overlap");
   EXPECT_EQ(schedule_complaint("shared_index {density: 0.1 value_bits: 8}", v1::RING),
-            "is RING with shared_index; allowed: AUTO, SHARDED, or RING with 32 value_bits");
+            "is RING with shared_index; allowed: AUTO, SHARDED, or RING with 32 value_bits and "
+            "without by_overlap");
+  EXPECT_NE(schedule_complaint("shared_index {density: 0.1 by_overlap: true}", v1::RING), "");
+  EXPECT_EQ(schedule_complaint("shared_index {density: 0.1 by_overlap: true}", v1::AUTO), "");
 }
 
 TEST(EntropySpecTest, AddsAByteToTheLargestPayload) {

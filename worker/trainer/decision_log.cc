@@ -27,6 +27,8 @@ v1::RoundReason to_proto(RoundReason reason) {
       return v1::SMALL_CHANGE;
     case RoundReason::kSimilarity:
       return v1::SIMILARITY;
+    case RoundReason::kOverlap:
+      return v1::OVERLAP;
   }
   return v1::ROUND_REASON_UNSPECIFIED;
 }
@@ -47,6 +49,8 @@ const char* words(size_t reason) {
       return "change too small";
     case RoundReason::kSimilarity:
       return "by similarity";
+    case RoundReason::kOverlap:
+      return "shared elements, the ranks' own overlap";
   }
   return "";
 }
@@ -78,6 +82,7 @@ void DecisionLog::step_done(int64_t step, int64_t rounds, int64_t payload_bytes,
   entry.set_inner_steps(step - last_round_step_);
   entry.set_reason(to_proto(decision.reason));
   entry.set_senders(decision.senders);
+  entry.set_overlap(decision.overlap);
   entry.set_payload_bytes(payload_bytes - last_payload_bytes_);
   counts_[static_cast<size_t>(decision.reason)] += made;
   since_[static_cast<size_t>(decision.reason)] += made;
@@ -92,6 +97,7 @@ void DecisionLog::step_done(int64_t step, int64_t rounds, int64_t payload_bytes,
     v1::RoundDecision& last = rounds_.back();
     last.set_rounds(last.rounds() + made);
     last.set_step(step);
+    last.set_overlap(entry.overlap());
     last.set_payload_bytes(last.payload_bytes() + entry.payload_bytes());
   } else if (rounds_.size() < kRoundsListedMax) {
     rounds_.push_back(std::move(entry));
@@ -137,6 +143,10 @@ std::optional<std::string> DecisionLog::news() {
   absl::StrAppendFormat(&text, "; %.3g bits per parameter and round sent to all peers together",
                         8.0 * static_cast<double>(bytes_since_) /
                             (static_cast<double>(parameters_) * static_cast<double>(rounds)));
+  if (!rounds_.empty() && rounds_.back().overlap() > 0) {
+    absl::StrAppendFormat(&text, "; %.0f %% of a rank's own elements were also the others'",
+                          100 * rounds_.back().overlap());
+  }
   const bool known = plain && told == told_;
   told_ = told;
   told_rounds_ = last_rounds_;

@@ -40,7 +40,8 @@ class DecisionLog {
   std::optional<std::string> news();
 
  private:
-  static constexpr size_t kReasons = 7;  // of sync::RoundReason
+  static constexpr size_t kReasons =
+      static_cast<size_t>(sync::kLastRoundReason) + 1;  // of sync::RoundReason
   using Counts = std::array<int64_t, kReasons>;
 
   const int64_t parameters_;

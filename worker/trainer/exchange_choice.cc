@@ -42,6 +42,13 @@ v1::Plan to_proto(const sync::PlannedExchange& planned) {
   result.set_latency_seconds(planned.link.latency_seconds);
   result.set_bytes_per_second(planned.link.bytes_per_second);
   result.set_error_budget(planned.spec.error_budget);
+  if (planned.sites.has_value()) {
+    v1::SiteLinks& sites = *result.mutable_sites();
+    sites.set_inside_latency_seconds(planned.sites->inside.latency_seconds);
+    sites.set_inside_bytes_per_second(planned.sites->inside.bytes_per_second);
+    sites.set_between_latency_seconds(planned.sites->between.latency_seconds);
+    sites.set_between_bytes_per_second(planned.sites->between.bytes_per_second);
+  }
   for (const PlannedWay& way : planned.plan.ways) {
     *result.add_ways() = to_proto(way, planned, /*within=*/true);
   }
@@ -91,7 +98,8 @@ std::string name_of(const core::ExchangeSpec& spec) {
     return absl::StrCat("signs of ", spec.demo.kept, " in ", spec.demo.chunk * spec.demo.chunk);
   }
   return spec.shared_index.has_value()
-             ? absl::StrFormat("shared index %.3g %%", 100 * spec.shared_index->density)
+             ? absl::StrFormat("shared index %.3g %%%s", 100 * spec.shared_index->density,
+                               spec.shared_index->by_overlap ? " by overlap" : "")
              : core::codec_name(spec.codec);
 }
 

@@ -35,7 +35,7 @@ std::vector<sync::MethodCandidate> best_ways(const sync::PlannedExchange& planne
         continue;
       }
       const int64_t sent = core::sent_bytes_expected(way.prediction.schedule, best.codec, layout,
-                                                     world_size, /*ranks_per_site=*/1);
+                                                     world_size, std::max(1, asked.ranks_per_site));
       const bool first = std::isinf(best.seconds);
       if (first || (asked.automatic->bytes > 0 && sent < best.sent_bytes)) {
         best.schedule = way.prediction.schedule;
