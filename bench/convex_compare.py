@@ -35,12 +35,14 @@ def run_job(laconic, settings, out):
 
 
 def describe(report):
-    """What one worker, rank 1, sent to and got from the anchor worker."""
-    bytes_up = report["bytes"]["sent_per_worker"][1]
-    bytes_down = report["bytes"]["received_per_worker"][1]
+    """What the first worker that is not the anchor worker sent to that and got from it."""
+    anchor = report["convex"]["anchor"]
+    worker = 1 if anchor == 0 else 0
+    bytes_up = report["bytes"]["sent_per_worker"][worker]
+    bytes_down = report["bytes"]["received_per_worker"][worker]
     return {"iterations": report["steps"], "rounds": report["rounds"], "up_bytes": bytes_up,
             "down_bytes": bytes_down, "up_and_down_bytes": bytes_up + bytes_down,
-            "anchor_sent_bytes": report["bytes"]["sent_per_worker"][0],
+            "anchor_sent_bytes": report["bytes"]["sent_per_worker"][anchor],
             "gradient_norm": report["convex"]["gradient_norm"],
             "converged": report["convex"]["converged"],
             "accuracy": report["final"]["eval_accuracy"], "seconds": report["wall_seconds"]}

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cli/json.h"
+#include "common/wire/reporter.h"
 
 namespace laconic::cli {
 
@@ -10,7 +11,7 @@ std::optional<v1::ConvexState> convex_of(const v1::Job& job) {
   if (job.ranks().empty()) {
     return std::nullopt;
   }
-  const v1::Rank& first = job.ranks(0);
+  const v1::Rank& first = wire::reporter(job);
   if (first.finished().has_convex()) {
     return first.finished().convex();
   }
@@ -22,6 +23,9 @@ std::string convex_text(const v1::ConvexState& state) {
                                      state.converged() ? " (converged)" : "");
   if (state.similarity() > 0) {
     absl::StrAppendFormat(&text, ", delta %.3g", state.similarity());
+  }
+  if (state.anchor() > 0) {
+    absl::StrAppend(&text, ", anchor worker rank ", state.anchor());
   }
   if (state.skipped_messages() > 0) {
     absl::StrAppend(&text, ", ", state.skipped_messages(), " of ",
@@ -43,7 +47,8 @@ std::string convex_json(const std::optional<v1::ConvexState>& state) {
       ", \"messages\": ", state->messages(), ", \"skipped_messages\": ", state->skipped_messages(),
       ", \"subproblem_steps\": ", state->subproblem_steps(),
       ", \"divergence_guards\": ", state->divergence_guards(),
-      ", \"converged\": ", state->converged() ? "true" : "false", "}");
+      ", \"converged\": ", state->converged() ? "true" : "false", ", \"anchor\": ", state->anchor(),
+      "}");
 }
 
 }  // namespace laconic::cli

@@ -109,15 +109,18 @@ std::string describe_iteration(const v1::TrainJob& job, const wire::RoundPredict
                                int64_t parameters, const std::string& assumed) {
   const std::string size = round.varies ? ", expected" : "";
   const int32_t workers = job.spec().workers().has_count() ? job.spec().workers().count() : 1;
+  const bool most_alike = job.spec().exchange().convex().anchor() == v1::Convex::MOST_ALIKE;
   return absl::StrCat(
       "Bytes per iteration (", core::format_count(parameters), " parameters, ", workers,
       workers == 1 ? " worker" : " workers", assumed.empty() ? "" : ", " + assumed, ")\n",
-      table({{"schedule", core::schedule_name(round.schedule), "rank 0 is the anchor worker"},
+      table({{"schedule", core::schedule_name(round.schedule),
+              most_alike ? "the anchor worker is chosen when the job starts"
+                         : "rank 0 is the anchor worker"},
              {"message", core::format_bytes(round.payload_bytes), "one compressed vector" + size},
              {"up", core::format_bytes(round.up_bytes),
-              "one worker to rank 0, with frame headers" + size},
+              "one worker to the anchor worker, with frame headers" + size},
              {"down", core::format_bytes(round.down_bytes),
-              "rank 0 to one worker, with frame headers" + size},
+              "the anchor worker to one worker, with frame headers" + size},
              {"sent", core::format_bytes(round.sent_bytes), "by the worker that sends most" + size},
              {"iterations", core::format_count(round.rounds),
               job.spec().exchange().convex().has_tolerance() ? "at most, in the whole job"

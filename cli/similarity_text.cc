@@ -4,6 +4,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "cli/json.h"
+#include "common/wire/reporter.h"
 
 namespace laconic::cli {
 
@@ -11,7 +12,7 @@ std::vector<v1::SimilarityState> similarity_of(const v1::Job& job) {
   if (job.ranks().empty()) {
     return {};
   }
-  const v1::Rank& first = job.ranks(0);
+  const v1::Rank& first = wire::reporter(job);
   if (first.has_finished()) {
     return {first.finished().similarity().begin(), first.finished().similarity().end()};
   }

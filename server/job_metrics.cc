@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/core/version.h"
+#include "common/wire/reporter.h"
 #include "server/reasons.h"
 
 namespace laconic::server {
@@ -32,12 +33,12 @@ int64_t rounds_of(const v1::Rank& rank) {
   return rank.has_finished() ? rank.finished().rounds() : rank.progress().round();
 }
 
-// As rank 0 reported it last; step 0: nothing was measured.
+// As reported last; step 0: nothing was measured.
 v1::SimilarityState last_similarity(const v1::Job& job) {
   if (job.ranks().empty()) {
     return {};
   }
-  const v1::Rank& first = job.ranks(0);
+  const v1::Rank& first = wire::reporter(job);
   return first.finished().similarity().empty() ? first.progress().similarity()
                                                : *first.finished().similarity().rbegin();
 }
@@ -223,12 +224,15 @@ void JobMetrics::set_learning(const JobRecord& record) {
       metrics_.set(metrics::kJobMetric, {job.id(), "accuracy"}, point.eval_accuracy());
     }
   }
-  if (job.ranks_size() > 0 && job.ranks(0).finished().has_eval_loss()) {
-    metrics_.set(metrics::kJobLoss, {job.id(), "val"}, job.ranks(0).finished().eval_loss());
+  if (ranks == 0) {
+    return;
   }
-  if (job.ranks_size() > 0 && job.ranks(0).finished().has_eval_accuracy()) {
-    metrics_.set(metrics::kJobMetric, {job.id(), "accuracy"},
-                 job.ranks(0).finished().eval_accuracy());
+  const v1::Finished& finished = wire::reporter(job).finished();
+  if (finished.has_eval_loss()) {
+    metrics_.set(metrics::kJobLoss, {job.id(), "val"}, finished.eval_loss());
+  }
+  if (finished.has_eval_accuracy()) {
+    metrics_.set(metrics::kJobMetric, {job.id(), "accuracy"}, finished.eval_accuracy());
   }
 }
 
@@ -273,7 +277,7 @@ void JobMetrics::set_exchange(const JobRecord& record) {
   }
   metrics_.raise_to(metrics::kRoundsTotal, {job.id(), "synced"}, static_cast<double>(rounds));
   set_decisions(job);
-  const v1::Rank& first = job.ranks(0);
+  const v1::Rank& first = wire::reporter(job);
   if (!first.has_progress() && !first.has_finished()) {
     return;
   }
@@ -321,7 +325,7 @@ void JobMetrics::set_similarity(const v1::Job& job) {
 }
 
 void JobMetrics::set_convex(const v1::Job& job) {
-  const v1::Rank& first = job.ranks(0);
+  const v1::Rank& first = wire::reporter(job);
   if (!first.progress().has_convex() && !first.finished().has_convex()) {
     return;
   }
@@ -347,7 +351,7 @@ void JobMetrics::set_link(const std::string& id, const std::string& link, const 
 
 // Once a job: a trainer that said something else each time would make series without end.
 void JobMetrics::name_exchange(const v1::Job& job) {
-  const v1::Rank& first = job.ranks(0);
+  const v1::Rank& first = wire::reporter(job);
   const v1::ExchangeChoice& exchange =
       first.finished().has_exchange() ? first.finished().exchange() : first.progress().exchange();
   if (is_label(exchange.schedule()) && is_label(exchange.codec()) &&

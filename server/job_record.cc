@@ -94,10 +94,10 @@ bool add_point(JobRecord& record, int32_t rank, const v1::HistoryPoint& point, a
   open.merged.set_round(std::max(open.merged.round(), point.round()));
   open.merged.set_seconds(std::max(open.merged.seconds(), point.seconds()));
   open.merged.set_sent_bytes(std::max(open.merged.sent_bytes(), point.sent_bytes()));
-  if (rank == 0 && point.has_eval_loss()) {
+  if (point.has_eval_loss()) {
     open.merged.set_eval_loss(point.eval_loss());
   }
-  if (rank == 0 && point.has_eval_accuracy()) {
+  if (point.has_eval_accuracy()) {
     open.merged.set_eval_accuracy(point.eval_accuracy());
   }
   return true;

@@ -7,6 +7,11 @@
 #include "common/core/status_macros.h"
 
 namespace laconic::convex {
+namespace {
+
+constexpr size_t kTrafficCounts = 5;
+
+}  // namespace
 
 absl::Status Method::check_start(const std::string& method, int anchor,
                                  const collective::Communicator& communicator,
@@ -42,7 +47,12 @@ absl::Status Method::iterate() {
 }
 
 std::vector<double> Method::save() {
+  const Traffic& traffic = star_.traffic();
   std::vector<double> saved = {static_cast<double>(iterations_)};
+  for (const int64_t count : {traffic.up_bytes, traffic.down_bytes, traffic.gathers,
+                              traffic.up_messages, traffic.skipped_messages}) {
+    saved.push_back(static_cast<double>(count));
+  }
   for (const std::span<double> part : state()) {
     saved.insert(saved.end(), part.begin(), part.end());
   }
@@ -51,7 +61,7 @@ std::vector<double> Method::save() {
 
 absl::Status Method::restore(std::span<const double> saved) {
   const std::vector<std::span<double>> parts = state();
-  size_t wanted = 1;
+  size_t wanted = 1 + kTrafficCounts;
   for (const std::span<double> part : parts) {
     wanted += part.size();
   }
@@ -60,8 +70,14 @@ absl::Status Method::restore(std::span<const double> saved) {
         absl::StrCat("the state has ", saved.size(), " numbers, this method keeps ", wanted,
                      ": it was saved by another method or another problem"));
   }
-  iterations_ = static_cast<int64_t>(saved[0]);
-  saved = saved.subspan(1);
+  const auto count = [&](size_t place) { return static_cast<int64_t>(saved[place]); };
+  iterations_ = count(0);
+  star_.set_traffic({.up_bytes = count(1),
+                     .down_bytes = count(2),
+                     .gathers = count(3),
+                     .up_messages = count(4),
+                     .skipped_messages = count(5)});
+  saved = saved.subspan(1 + kTrafficCounts);
   for (const std::span<double> part : parts) {
     std::copy_n(saved.begin(), part.size(), part.begin());
     saved = saved.subspan(part.size());

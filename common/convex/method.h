@@ -57,8 +57,11 @@ class Method {
   const Traffic& traffic() const { return star_.traffic(); }
   const IterationReport& report() const { return report_; }
 
-  // This rank's whole state between two iterations: restored into a method made with the same
-  // options on every rank, it goes on bit for bit as it would have.
+  // What the frames of the next exchange say, for one of other words between two iterations.
+  collective::OpTag next_tag() const { return star_.tag(); }
+
+  // This rank's whole state between two iterations, traffic so far included: restored into a method
+  // made with the same options on every rank, it goes on bit for bit as it would have.
   std::vector<double> save();
   // Errors: InvalidArgument for a wrong length; nothing has changed then.
   absl::Status restore(std::span<const double> state);

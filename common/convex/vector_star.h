@@ -43,6 +43,10 @@ class VectorStar {
   int world_size() const { return star_.world_size(); }
   int64_t dimension() const { return static_cast<int64_t>(floats_.size()); }
   const Traffic& traffic() const { return traffic_; }
+  // What came before, where a run goes on.
+  void set_traffic(const Traffic& traffic) { traffic_ = traffic; }
+  // What the frames of the next operation say.
+  collective::OpTag tag() const { return {.round = operations_, .previous_digest = digest_}; }
   // XXH3-64 of the last vector that was broadcast.
   uint64_t digest() const { return digest_; }
 
@@ -85,7 +89,6 @@ class VectorStar {
   absl::StatusOr<collective::Payload> say(const compress::Codec& codec, const Message& message);
   // floats_ <- D(payload).
   absl::Status decode(const compress::Codec& codec, std::span<const uint8_t> payload);
-  collective::OpTag tag() const { return {.round = operations_, .previous_digest = digest_}; }
 
   collective::Communicator& communicator_;
   collective::Star star_;

@@ -56,6 +56,7 @@ void check_owned(Checker& checker, const Convex& convex) {
       {convex.has_lazy(), "lazy", lazy, "EF_OLGA and LAQ"},
       {convex.has_gather_bits(), "gather_bits", olga, "OLGA and EF_OLGA"},
       {convex.has_downlink_bits(), "downlink_bits", olga, "OLGA and EF_OLGA"},
+      {convex.anchor() == Convex::MOST_ALIKE, "anchor", similar, "OLGA, EF_OLGA and AEG"},
   };
   for (const Owned& field : fields) {
     if (field.set && !field.used) {
@@ -105,6 +106,10 @@ void check_ranges(Checker& checker, const Convex& convex) {
   }
   if (convex.has_lazy()) {
     checker.number(kPath + ".lazy", convex.lazy(), {.low = 0, .high = 1e6});
+  }
+  if (!Convex::Anchor_IsValid(convex.anchor())) {
+    checker.add(kPath + ".anchor", absl::StrCat("is ", static_cast<int>(convex.anchor()),
+                                                "; allowed: RANK_0 or MOST_ALIKE"));
   }
   check_bits(checker, "gather_bits", convex.has_gather_bits(), convex.gather_bits());
   check_bits(checker, "downlink_bits", convex.has_downlink_bits(), convex.downlink_bits());
@@ -228,16 +233,15 @@ void check_convex_train(Checker& checker, const v1::Train& train) {
                   "samples and makes its own steps; allowed: unset");
     }
   }
-  if (train.has_checkpoint()) {
-    checker.add("spec.train.checkpoint",
-                "is set with exchange.convex, whose runs begin anew; allowed: unset");
-  }
 }
 
 void fill_convex(v1::Exchange& exchange) {
   Convex& convex = *exchange.mutable_convex();
   const Convex::Algorithm algorithm = convex.algorithm();
   const bool similar = is_similarity_aware(algorithm);
+  if (similar && convex.anchor() == Convex::ANCHOR_UNSPECIFIED) {
+    convex.set_anchor(Convex::RANK_0);
+  }
   if ((similar || algorithm == Convex::AGD) && !convex.has_convexity()) {
     convex.set_convexity(convex.l2());
   }

@@ -316,8 +316,7 @@ bool loss_is_cross_entropy(const v1::Model& model) {
                                  : !model.has_linear();
 }
 
-void check_checkpoint(Checker& checker, const v1::Checkpoint& checkpoint,
-                      const v1::Exchange& exchange) {
+void check_checkpoint(Checker& checker, const v1::Checkpoint& checkpoint) {
   const std::string path = "spec.train.checkpoint";
   if (checkpoint.directory().empty()) {
     checker.missing(path + ".directory", "the path of a directory on the nodes");
@@ -325,17 +324,6 @@ void check_checkpoint(Checker& checker, const v1::Checkpoint& checkpoint,
   checker.file(path + ".directory", checkpoint.directory(), /*required=*/false);
   if (checkpoint.has_every_steps()) {
     checker.integer(path + ".every_steps", checkpoint.every_steps(), 1, kBillion);
-  }
-  if (exchange.has_auto_()) {
-    checker.add(
-        path,
-        "is set with exchange.auto, which may choose another method the next time; allowed: "
-        "a named method (the report of a run by auto has what it chose)");
-  }
-  if (exchange.compressor().has_auto_()) {
-    checker.add(path,
-                "is set with exchange.compressor.auto, which may choose another way the next time; "
-                "allowed: a named compressor (laconic bench link shows what auto would choose)");
   }
 }
 
@@ -348,6 +336,9 @@ void check_train(Checker& checker, const v1::TrainJobSpec& spec) {
   }
   if (train.has_eval_samples()) {
     checker.integer(path + ".eval_samples", train.eval_samples(), 1, kBillion);
+  }
+  if (train.has_checkpoint()) {
+    check_checkpoint(checker, train.checkpoint());
   }
   if (spec.exchange().has_convex()) {
     return check_convex_train(checker, train);
@@ -369,17 +360,21 @@ void check_train(Checker& checker, const v1::TrainJobSpec& spec) {
     checker.add(path + ".logit_adjustment",
                 "is set and the model's loss is not CROSS_ENTROPY; allowed: unset");
   }
-  if (train.has_checkpoint()) {
-    check_checkpoint(checker, train.checkpoint(), spec.exchange());
-  }
 }
 
-void check_workers(Checker& checker, const v1::Workers& workers) {
+void check_workers(Checker& checker, const v1::Workers& workers, bool convex) {
   if (workers.has_count()) {
     checker.integer("spec.workers.count", workers.count(), 1, kWorkersMax);
   }
   if (workers.has_threads_per_rank()) {
     checker.integer("spec.workers.threads_per_rank", workers.threads_per_rank(), 1, 256);
+  }
+  if (!v1::Workers::Device_IsValid(workers.device())) {
+    checker.add("spec.workers.device", absl::StrCat("is ", static_cast<int>(workers.device()),
+                                                    "; allowed: AUTO, CPU or CUDA"));
+  } else if (convex && workers.device() == v1::Workers::CUDA) {
+    checker.add("spec.workers.device",
+                "is CUDA with exchange.convex, which computes on the CPU; allowed: AUTO or CPU");
   }
 }
 
@@ -407,7 +402,7 @@ std::vector<Violation> check_job(const v1::TrainJob& asked) {
     checker.add("spec.preset", absl::StrCat("is ", static_cast<int>(spec.preset()),
                                             "; allowed: ", preset_names()));
   }
-  check_workers(checker, spec.workers());
+  check_workers(checker, spec.workers(), spec.exchange().has_convex());
   check_model(checker, spec.model());
   check_source(checker, spec.data());
   check_split(checker, spec.data());

@@ -160,6 +160,9 @@ v1::TrainJob with_defaults(v1::TrainJob job) {
   v1::Workers& workers = *spec.mutable_workers();
   workers.set_count(workers.has_count() ? workers.count() : 1);
   workers.set_threads_per_rank(workers.has_threads_per_rank() ? workers.threads_per_rank() : 1);
+  if (workers.device() == v1::Workers::DEVICE_UNSPECIFIED) {
+    workers.set_device(v1::Workers::AUTO);
+  }
   *spec.mutable_model() = with_model_defaults(spec.model());
   fill_data(*spec.mutable_data(), spec.train().seed());
   fill_train(*spec.mutable_train(), spec.exchange().has_convex());

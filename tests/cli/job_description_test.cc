@@ -47,7 +47,7 @@ TEST(DescribeJobTest, DoesNotGuessWhatOnlyTheNodesKnow) {
 TEST(DescribeJobTest, ShowsWhatAnIterationOfAConvexMethodSends) {
   const std::string text = describe_example("convex_olga", {});
   EXPECT_THAT(text, HasSubstr("Bytes per iteration (785 parameters, 4 workers"));
-  EXPECT_THAT(text, HasSubstr("rank 0 to one worker, with frame headers"));
+  EXPECT_THAT(text, HasSubstr("the anchor worker to one worker, with frame headers"));
   EXPECT_THAT(text, HasSubstr("at most, in the whole job"));
   EXPECT_THAT(text, Not(HasSubstr("times less")));
 }

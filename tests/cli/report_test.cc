@@ -180,10 +180,22 @@ v1::Job planned_job() {
   return job;
 }
 
+TEST(ReportJsonTest, SaysThatWhatIsExchangedWasCopiedToTheHost) {
+  v1::Job job = planned_job();
+  v1::ExchangeChoice& exchange = *job.mutable_ranks(0)->mutable_finished()->mutable_exchange();
+  exchange.set_device("cuda:1");
+  exchange.set_host_copies(true);
+  const YAML::Node report = YAML::Load(report_json(report_data(job)));
+  EXPECT_EQ(report["exchange"]["device"].as<std::string>(), "cuda:1");
+  EXPECT_TRUE(report["exchange"]["host_copies"].as<bool>());
+  EXPECT_THAT(report_html(report_data(job)), HasSubstr("copied from cuda:1 to host memory"));
+}
+
 TEST(ReportJsonTest, SaysWhatWasExchangedAndWhy) {
   const YAML::Node report = YAML::Load(report_json(report_data(planned_job())));
   EXPECT_EQ(report["exchange"]["schedule"].as<std::string>(), "sharded");
   EXPECT_EQ(report["exchange"]["codec"].as<std::string>(), "int4");
+  EXPECT_FALSE(report["exchange"]["host_copies"].as<bool>());
   const YAML::Node plan = report["exchange"]["plan"];
   EXPECT_EQ(plan["latency_seconds"].as<double>(), 0.0204);
   ASSERT_EQ(plan["ways"].size(), 2U);
@@ -224,6 +236,18 @@ TEST(ReportJsonTest, SaysHowAConvexMethodEnded) {
   EXPECT_THAT(report_html(data), Not(HasSubstr("dense all-reduce, per worker")));
   EXPECT_THAT(summary_text(job, ""), HasSubstr(text));
   EXPECT_THAT(summary_text(job, ""), HasSubstr(" by the rank that sent most\n"));
+  EXPECT_EQ(report["convex"]["anchor"].as<int>(), 0);
+  // Another rank is the anchor worker: it names the exchange, and what it says counts.
+  v1::Finished& second = *job.mutable_ranks(1)->mutable_finished();
+  second.mutable_exchange()->set_schedule("star");
+  *second.mutable_convex() = state;
+  second.mutable_convex()->set_anchor(1);
+  job.mutable_ranks(0)->mutable_finished()->clear_exchange();
+  job.mutable_ranks(0)->mutable_finished()->mutable_convex()->set_similarity(0);
+  EXPECT_THAT(summary_text(job, ""),
+              HasSubstr("gradient norm 2e-06 (converged), delta 0.5, anchor worker rank 1, 30 of"));
+  EXPECT_EQ(YAML::Load(report_json(report_data(job)))["exchange"]["schedule"].as<std::string>(),
+            "star");
 }
 
 TEST(ReportJsonTest, SaysHowMuchOfTheBytesWasPayloadAndWhereTheyWent) {

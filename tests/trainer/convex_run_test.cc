@@ -106,8 +106,8 @@ class ConvexRunTest : public RankProcessesTest {
       collective::Communicator communicator(*transports[static_cast<size_t>(rank)], 1,
                                             kTestDeadline);
       const std::vector<double> start(static_cast<size_t>(d));
-      const auto made =
-          make_convex_method(job, communicator, **objective, start, (*data)->samples());
+      const auto made = make_convex_method(job, communicator, **objective, start, /*anchor=*/0,
+                                           (*data)->samples());
       ASSERT_OK(made.status());
       convex::Method& method = *made->method;
       for (int64_t i = 0; i < iterations; ++i) {
@@ -134,7 +134,7 @@ std::vector<float> numbers_at_the_end(const std::string& file, size_t count) {
   return numbers;
 }
 
-// torch's sums differ in the last bit from process to process.
+// torch's sums in a test differ in the last bit from those in a trainer.
 constexpr double kSumsTolerance = 1e-9;
 
 TEST_F(ConvexRunTest, TrainersOverGrpcEndWhereTheLibraryDoesInOneProcess) {
@@ -228,6 +228,31 @@ TEST_F(ConvexRunTest, ReportsSayWhatEachIterationDecidedAndWhy) {
   EXPECT_GT(state.subproblem_steps(), 0);
   EXPECT_EQ(reports[0].history.size(), 12U);
   EXPECT_EQ(reports[0].finished->exchange().schedule(), "star");
+}
+
+// Shares of unlike classes: some rank is more like all than the others, and with this seed that is
+// not rank 0.
+TEST_F(ConvexRunTest, TheRankMostLikeAllIsTheAnchorAndReportsForAll) {
+  send_four_bits();
+  job_.mutable_spec()->mutable_data()->mutable_shared()->mutable_dirichlet()->set_alpha(0.3);
+  const double first = run(4)[0].finished->convex().gradient_norm();
+  convex().set_anchor(Convex::MOST_ALIKE);
+  const std::vector<Reports> reports = run(4);
+  const int anchor = reports[0].finished->convex().anchor();
+  ASSERT_NE(anchor, 0);
+  EXPECT_NE(reports[0].finished->convex().gradient_norm(), first) << "rank 0 was the anchor";
+  for (int rank = 0; rank < 4; ++rank) {
+    const Reports& one = reports[static_cast<size_t>(rank)];
+    EXPECT_EQ(one.finished->convex().anchor(), anchor);
+    EXPECT_EQ(one.finished->digest(), reports[0].finished->digest());
+    EXPECT_EQ(one.finished->has_exchange(), rank == anchor);
+    EXPECT_EQ(one.finished->has_eval_loss(), rank == anchor);
+    EXPECT_EQ(one.finished->convex().messages() > 0, rank == anchor);
+    EXPECT_EQ(one.finished->files().empty(), rank != 0);
+  }
+  ASSERT_FALSE(reports[static_cast<size_t>(anchor)].events.empty());
+  EXPECT_THAT(reports[static_cast<size_t>(anchor)].events[0].message(),
+              HasSubstr(absl::StrCat("; rank ", anchor, " is the anchor worker, most like all")));
 }
 
 // Up: two float32 vectors of 65 numbers an iteration. Down: two, and the gradient norm.

@@ -45,6 +45,7 @@ class ConstantLogits : public Model {
     was_training_ = training_;
     return torch::zeros({inputs.size(0), outputs_});
   }
+  void move_to(const torch::Device& /*device*/) override {}
   void set_training(bool training) override { training_ = training; }
   std::vector<Parameter> parameters() override { return {}; }
   bool training_ = true;

@@ -23,6 +23,7 @@ class TwoTensors : public Model {
     return (matrix_.square() * inputs).sum() + (vector_ * vector_ * vector_).sum();
   }
   void set_training(bool /*training*/) override {}
+  void move_to(const torch::Device& /*device*/) override {}
   std::vector<Parameter> parameters() override {
     return {{.name = "matrix", .value = matrix_, .role = role_},
             {.name = "vector", .value = vector_, .role = ParameterRole::kOther}};

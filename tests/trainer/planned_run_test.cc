@@ -102,6 +102,28 @@ TEST_F(PlannedRunTest, ThinLinkTrainsCompressedAndSaysWhy) {
   }
 }
 
+TEST_F(PlannedRunTest, SitesAreMeasuredAndMayAddUpInside) {
+  v1::Exchange& exchange = *job_.mutable_spec()->mutable_exchange();
+  exchange.set_ranks_per_site(2);
+  exchange.set_schedule(v1::HIERARCHICAL);
+  exchange.mutable_compressor()->mutable_auto_()->add_codecs(v1::INT4);
+  start_worker(4);
+  for (int rank = 0; rank < 4; ++rank) {
+    start_trainer(rank);
+  }
+  for (int rank = 0; rank < 4; ++rank) {
+    EXPECT_EQ(wait_for_exit(rank), core::kTrainerDone);
+  }
+  const v1::Finished first = worker_->reports(token_of(0)).finished.value_or(v1::Finished());
+  EXPECT_EQ(first.exchange().schedule(), "hierarchical");
+  EXPECT_EQ(first.exchange().codec(), "int4");
+  EXPECT_GT(first.exchange().plan().sites().inside_bytes_per_second(), 1e5);
+  EXPECT_GT(first.exchange().plan().sites().between_bytes_per_second(), 1e5);
+  EXPECT_GT(first.bytes().sent_between_sites(), 0);
+  EXPECT_EQ(worker_->reports(token_of(3)).finished.value_or(v1::Finished()).digest(),
+            first.digest());
+}
+
 TEST_F(PlannedRunTest, MeasuringOnlyTrainsAndWritesNothing) {
   job_.mutable_spec()->mutable_exchange()->mutable_compressor()->mutable_auto_()->set_measure_only(
       true);

@@ -114,6 +114,9 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         Method{"Dense", "dense {}"},
         Method{"DenseTopK", "dense {} compressor { top_k { density: 0.1 } }"},
+        Method{"SharedByOverlap",
+               "local { inner_steps: 2 } compressor { shared_index { density: 0.1 value_bits: 8 "
+               "by_overlap: true } }"},
         Method{"Local", "local { inner_steps: 5 } compressor { quantize { bits: 1 rows {} } }"},
         Method{"Rounds",
                "local { rounds: 9 round_growth: 2 } schedule: SHARDED compressor { quantize { "
@@ -131,6 +134,67 @@ INSTANTIATE_TEST_SUITE_P(
         Method{"Ef21", "ef21 {} compressor { top_k { density: 0.1 } }"},
         Method{"PowerSgd", "power_sgd { rank: 2 dense_steps: 3 }"},
         Method{"Demo", "demo { chunk: 8 kept: 4 }"}),
+    [](const auto& test) { return std::string(test.param.name); });
+
+// What is measured differs from start to start, so a choice made anew might be another one.
+TEST_F(ResumeTest, WhatAutoChoseIsNotChosenAgain) {
+  for (const char* const text :
+       {"auto { wait: 0.3 }",
+        "local { inner_steps: 5 } compressor { auto { error_budget: 0.5 } }"}) {
+    exchange(text);
+    fs::remove_all(directory_.file("checkpoints"));
+    save_every(25);
+    const v1::Finished whole = run();
+    EXPECT_NE(told("METHOD_CHOSEN") + told("PLAN_CHOSEN"), "") << text;
+    EXPECT_NE(whole.exchange().codec(), "");
+    const v1::Finished again = run();
+    EXPECT_THAT(resumed(), HasSubstr("after step 50"));
+    EXPECT_EQ(told("METHOD_CHOSEN") + told("PLAN_CHOSEN"), "") << text;
+    EXPECT_EQ(again.digest(), whole.digest());
+    EXPECT_EQ(again.exchange().SerializeAsString(), whole.exchange().SerializeAsString());
+  }
+}
+
+class ResumeConvexTest : public ResumeTest, public ::testing::WithParamInterface<Method> {};
+
+TEST_P(ResumeConvexTest, GoesOnBitForBit) {
+  exchange(absl::StrCat("convex { l2: 0.1 ", GetParam().exchange));
+  job_.mutable_spec()->mutable_model()->mutable_softmax();
+  train().Clear();
+  train().set_steps(14);
+  train().set_seed(5);
+  const v1::Finished whole = run();
+  const std::string model_of_whole = model();
+  save_every(6);
+  EXPECT_EQ(run().digest(), whole.digest());
+  EXPECT_EQ(resumed(), "");
+  ASSERT_TRUE(fs::exists(saved(0, 12)) && fs::exists(saved(1, 12)));
+  const v1::Finished again = run();
+  EXPECT_THAT(resumed(), HasSubstr("after step 12"));
+  EXPECT_EQ(again.digest(), whole.digest());
+  EXPECT_EQ(model(), model_of_whole);
+  EXPECT_EQ(again.steps(), 14);
+  EXPECT_EQ(again.rounds(), whole.rounds());
+  EXPECT_EQ(again.eval_loss(), whole.eval_loss());
+  EXPECT_EQ(again.convex().SerializeAsString(), whole.convex().SerializeAsString());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Algorithms, ResumeConvexTest,
+    ::testing::Values(
+        Method{"Olga",
+               "algorithm: OLGA inner_rounds: 3 gather_bits: 4 downlink_bits: 4 } compressor { "
+               "quantize { bits: 4 stochastic: true } }"},
+        Method{"OlgaGeometric",
+               "algorithm: OLGA geometric: true } compressor { rand_k { density: 0.3 } }"},
+        Method{"OlgaMostAlike", "algorithm: OLGA anchor: MOST_ALIKE }"},
+        Method{"EfOlga", "algorithm: EF_OLGA lazy: 3 } compressor { top_k { density: 0.3 } }"},
+        Method{"Aeg", "algorithm: AEG }"}, Method{"Gd", "algorithm: GD }"},
+        Method{"Agd", "algorithm: AGD }"},
+        Method{"Diana", "algorithm: DIANA } compressor { rand_k { density: 0.3 } }"},
+        Method{"Marina", "algorithm: MARINA } compressor { rand_k { density: 0.3 } }"},
+        Method{"Ef21", "algorithm: EF21 } compressor { top_k { density: 0.3 } }"},
+        Method{"Laq", "algorithm: LAQ } compressor { quantize { bits: 8 } }"}),
     [](const auto& test) { return std::string(test.param.name); });
 
 TEST_F(ResumeTest, AKilledRunGoesOnFromItsLastCheckpoint) {

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/trainer/rank_processes.h"
+#include "worker/trainer/compute_device.h"
 
 namespace laconic::trainer {
 namespace {
@@ -118,6 +119,26 @@ TEST_F(RunRankTest, NanInDataFailsWithItsLine) {
   const v1::Failure failure = failure_of_one_rank();
   EXPECT_EQ(failure.reason(), "BAD_DATA");
   EXPECT_THAT(failure.message(), HasSubstr("rows:2:"));
+}
+
+TEST_F(RunRankTest, CudaWithoutAGpuFailsAndSaysWhatElseToTake) {
+  if (visible_gpus() > 0) {
+    GTEST_SKIP() << "there is a GPU";
+  }
+  job_.mutable_spec()->mutable_workers()->set_device(v1::Workers::CUDA);
+  const v1::Failure failure = failure_of_one_rank();
+  EXPECT_EQ(failure.reason(), "NO_DEVICE");
+  EXPECT_THAT(failure.message(), HasSubstr("take AUTO or CPU"));
+}
+
+TEST_F(RunRankTest, ReportSaysWhereTheModelWas) {
+  job_.mutable_spec()->mutable_workers()->set_device(v1::Workers::CPU);
+  start_worker(1);
+  start_trainer(0);
+  EXPECT_EQ(wait_for_exit(0), core::kTrainerDone);
+  const v1::Finished finished = worker_->reports(token_of(0)).finished.value_or(v1::Finished());
+  EXPECT_EQ(finished.exchange().device(), "cpu");
+  EXPECT_FALSE(finished.exchange().host_copies());
 }
 
 TEST_F(RunRankTest, AFileThatIsNoTorchScriptFails) {

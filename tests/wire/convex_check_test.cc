@@ -84,6 +84,9 @@ TEST(ConvexCheckTest, FillsInWhatTheAlgorithmNeeds) {
   EXPECT_EQ(ef.exchange().convex().step_scale(), 0.25);
   EXPECT_FALSE(ef.exchange().compressor().rand_k().scaled());
   EXPECT_FALSE(ef.exchange().compressor().error_feedback());
+  EXPECT_EQ(olga.exchange().convex().anchor(), v1::Convex::RANK_0);
+  EXPECT_EQ(filled(convex("algorithm: AEG anchor: MOST_ALIKE")).exchange().convex().anchor(),
+            v1::Convex::MOST_ALIKE);
   EXPECT_EQ(filled(convex("algorithm: LAQ")).exchange().convex().lazy(), 0.8);
   EXPECT_FALSE(filled(convex("algorithm: GD")).exchange().convex().has_convexity());
 }
@@ -104,6 +107,13 @@ TEST(ConvexCheckTest, NamesValuesOutsideTheirRanges) {
             "spec.exchange.convex.inner_rounds is 0; allowed: 1..10000\n"
             "spec.exchange.convex.gather_bits is 2; allowed: 32, 8 or 4\n"
             "spec.exchange.convex.downlink_bits is 0; allowed: 32, 8 or 4\n");
+  v1::TrainJob job = job_with(convex("algorithm: OLGA"));
+  job.mutable_spec()->mutable_exchange()->mutable_convex()->set_anchor(
+      static_cast<v1::Convex::Anchor>(3));
+  EXPECT_EQ(problems(job), "spec.exchange.convex.anchor is 3; allowed: RANK_0 or MOST_ALIKE\n");
+  EXPECT_EQ(problems(job_with(convex("algorithm: GD anchor: MOST_ALIKE"))),
+            "spec.exchange.convex.anchor is set with algorithm GD, which has no use for it; "
+            "allowed: with algorithm OLGA, EF_OLGA and AEG\n");
   EXPECT_EQ(problems(job_with(convex("algorithm: OLGA adapt_similarity: false"))),
             "spec.exchange.convex.adapt_similarity is false without similarity; allowed: false "
             "with similarity, or true\n");
@@ -184,9 +194,7 @@ TEST(ConvexCheckTest, RefusesWhatFullGradientsHaveNoUseFor) {
   EXPECT_EQ(problems(job_with(gd, "clip_norm: 1")), "spec.train.clip_norm" + why);
   EXPECT_EQ(problems(job_with(gd, "precision: BFLOAT16")), "spec.train.precision" + why);
   EXPECT_EQ(problems(job_with(gd, "logit_adjustment: 1")), "spec.train.logit_adjustment" + why);
-  EXPECT_EQ(problems(job_with(gd, "checkpoint { directory: '/saved' }")),
-            "spec.train.checkpoint is set with exchange.convex, whose runs begin anew; allowed: "
-            "unset\n");
+  EXPECT_EQ(problems(job_with(gd, "checkpoint { directory: '/saved' }")), "");
   EXPECT_EQ(problems(job_with(gd, "", "mlp {}")),
             "spec.exchange.convex needs a model whose loss is convex; allowed: with spec.model "
             "softmax or linear\n");

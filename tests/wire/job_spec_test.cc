@@ -92,6 +92,10 @@ TEST(CheckJobTest, NamesWhatIsWrongWithModelAndData) {
        "spec.workers.count is 0; allowed: 1..1024\n"},
       {[](auto& j) { j.mutable_spec()->mutable_workers()->set_threads_per_rank(257); },
        "spec.workers.threads_per_rank is 257; allowed: 1..256\n"},
+      {[](auto& j) {
+         j.mutable_spec()->mutable_workers()->set_device(static_cast<v1::Workers::Device>(4));
+       },
+       "spec.workers.device is 4; allowed: AUTO, CPU or CUDA\n"},
       {[](auto& j) { j.mutable_spec()->clear_model(); },
        "spec.model is missing; allowed: one of softmax, mlp, conv, resnet20, gpt, torchscript, "
        "linear\n"},
@@ -156,7 +160,7 @@ TEST(CheckJobTest, TakesALogitAdjustmentOfClassLogitsOnly) {
   });
 }
 
-TEST(CheckJobTest, TakesACheckpointWithADirectoryAndANamedCompressor) {
+TEST(CheckJobTest, ACheckpointNeedsADirectory) {
   expect_violations({
       {[](auto& j) { j.mutable_spec()->mutable_train()->mutable_checkpoint(); },
        "spec.train.checkpoint.directory is missing; allowed: the path of a directory on the "
@@ -167,20 +171,6 @@ TEST(CheckJobTest, TakesACheckpointWithADirectoryAndANamedCompressor) {
          checkpoint.set_every_steps(0);
        },
        "spec.train.checkpoint.every_steps is 0; allowed: 1..1000000000\n"},
-      {[](v1::TrainJob& j) {
-         j.mutable_spec()->mutable_train()->mutable_checkpoint()->set_directory("/saved");
-         j.mutable_spec()->mutable_exchange()->mutable_compressor()->mutable_auto_();
-       },
-       "spec.train.checkpoint is set with exchange.compressor.auto, which may choose another way "
-       "the next time; allowed: a named compressor (laconic bench link shows what auto would "
-       "choose)\n"},
-      {[](v1::TrainJob& j) {
-         j.mutable_spec()->mutable_train()->mutable_checkpoint()->set_directory("/saved");
-         j.mutable_spec()->mutable_exchange()->mutable_auto_();
-         j.mutable_spec()->mutable_exchange()->clear_compressor();
-       },
-       "spec.train.checkpoint is set with exchange.auto, which may choose another method the next "
-       "time; allowed: a named method (the report of a run by auto has what it chose)\n"},
   });
 }
 
@@ -239,15 +229,6 @@ TEST(CheckJobTest, NamesWhatIsWrongWithTrainingAndExchange) {
        },
        "spec.exchange.schedule is 9; allowed: AUTO, ALL_GATHER, SHARDED, RING, STAR, TREE or "
        "HIERARCHICAL\n"},
-      {[](v1::TrainJob& j) {
-         v1::Exchange& exchange = *j.mutable_spec()->mutable_exchange();
-         exchange.mutable_compressor()->mutable_auto_();
-         exchange.mutable_compressor()->clear_feedback();
-         exchange.set_schedule(v1::HIERARCHICAL);
-         exchange.set_ranks_per_site(1);
-       },
-       "spec.exchange.schedule is HIERARCHICAL with compressor auto, whose measurement knows no "
-       "sites; allowed: another schedule, or a named codec\n"},
       {[](v1::TrainJob& j) { j.mutable_spec()->mutable_exchange()->set_lanes(0); },
        "spec.exchange.lanes is 0; allowed: 1..16\n"},
       {[](v1::TrainJob& j) { j.mutable_spec()->mutable_exchange()->set_lanes(17); },
@@ -335,6 +316,7 @@ TEST(WithDefaultsTest, FillsInWhatTheProtoPromises) {
   EXPECT_EQ(train.schedule().final_ratio(), 1.0);
   EXPECT_EQ(train.optimizer().adamw().beta2(), 0.999);
   EXPECT_EQ(job.spec().workers().threads_per_rank(), 1);
+  EXPECT_EQ(job.spec().workers().device(), v1::Workers::AUTO);
   EXPECT_TRUE(job.spec().data().shared().has_iid());
   EXPECT_EQ(job.spec().exchange().round_deadline().seconds(), 60);
   EXPECT_EQ(job.spec().exchange().schedule(), v1::AUTO);

@@ -14,27 +14,38 @@ namespace {
 // backward pass computes in the precision of its forward pass.
 class Bfloat16Products {
  public:
-  explicit Bfloat16Products(bool enabled) : enabled_(enabled) {
+  Bfloat16Products(bool enabled, const torch::Device& device)
+      : enabled_(enabled), gpu_(device.is_cuda()) {
     if (enabled_) {
       at::autocast::set_autocast_cpu_dtype(at::kBFloat16);
-      at::autocast::set_cpu_enabled(true);
+      at::autocast::set_autocast_gpu_dtype(at::kBFloat16);
+      turn(true);
     }
   }
   ~Bfloat16Products() {
     if (enabled_) {
       at::autocast::clear_cache();  // casts of weights, which the step is about to change
-      at::autocast::set_cpu_enabled(false);
+      turn(false);
     }
   }
   Bfloat16Products(const Bfloat16Products&) = delete;
   Bfloat16Products& operator=(const Bfloat16Products&) = delete;
 
  private:
+  void turn(bool on) const {
+    if (gpu_) {
+      at::autocast::set_enabled(on);
+    } else {
+      at::autocast::set_cpu_enabled(on);
+    }
+  }
+
   const bool enabled_;
+  const bool gpu_;
 };
 
 torch::Tensor training_outputs(const GradientParts& parts, const torch::Tensor& inputs) {
-  const Bfloat16Products products(parts.bfloat16_products);
+  const Bfloat16Products products(parts.bfloat16_products, parts.flat.device());
   const torch::Tensor outputs = parts.model.forward(inputs);
   // Any other type is the model's own, and compute_loss() has its say about it.
   return outputs.scalar_type() == torch::kBFloat16 ? outputs.to(torch::kFloat32) : outputs;

@@ -1,8 +1,6 @@
 #include "worker/trainer/checkpointer.h"
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <spdlog/spdlog.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <array>
@@ -10,7 +8,6 @@
 #include <cstring>
 #include <limits>
 #include <memory>
-#include <mutex>
 #include <random>
 #include <utility>
 #include <vector>
@@ -28,42 +25,6 @@ namespace {
 constexpr int64_t kAnyCount = std::numeric_limits<int64_t>::max();
 constexpr size_t kOffersMax = 16;
 constexpr double kNanos = 1e9;
-
-// Of a contiguous tensor of any type.
-std::span<uint8_t> raw_bytes(const torch::Tensor& tensor) {
-  return {static_cast<uint8_t*>(tensor.data_ptr()), tensor.nbytes()};
-}
-
-absl::Status restore_raw(std::string_view what, core::StateReader& reader,
-                         const torch::Tensor& tensor) {
-  LACONIC_ASSIGN_OR_RETURN(const std::span<const uint8_t> saved, reader.bytes());
-  if (saved.size() != tensor.nbytes()) {
-    return absl::DataLossError(absl::StrCat("state: ", absl::string_view(what.data(), what.size()),
-                                            " has ", saved.size(), " bytes, due are ",
-                                            tensor.nbytes()));
-  }
-  torch::Tensor copy = torch::empty_like(tensor, torch::MemoryFormat::Contiguous);
-  std::memcpy(copy.data_ptr(), saved.data(), saved.size());
-  const torch::NoGradGuard no_grad;
-  torch::Tensor(tensor).copy_(copy);
-  return absl::OkStatus();
-}
-
-// The random numbers that models draw (dropout).
-torch::Tensor generator_state() {
-  at::Generator generator = at::detail::getDefaultCPUGenerator();
-  const std::lock_guard<std::mutex> lock(generator.mutex());
-  return generator.get_state();
-}
-
-absl::Status restore_generator(core::StateReader& reader) {
-  const torch::Tensor state = generator_state();
-  LACONIC_RETURN_IF_ERROR(restore_raw("the random generator", reader, state));
-  at::Generator generator = at::detail::getDefaultCPUGenerator();
-  const std::lock_guard<std::mutex> lock(generator.mutex());
-  generator.set_state(state);
-  return absl::OkStatus();
-}
 
 std::array<int64_t*, 8> counters(RankBytes& bytes) {
   return {&bytes.all.sent,
@@ -124,14 +85,6 @@ collective::Payload payload_of(std::span<const uint8_t> bytes) {
   return collective::Payload(buffer);
 }
 
-absl::Status refused(const CheckpointStore& store, int64_t step, const absl::Status& why) {
-  return failure(
-      absl::StatusCode::kInvalidArgument, kBadCheckpoint,
-      absl::StrCat(store.path_of(step), ": ", why.message(),
-                   "; run the job that made it, remove the directory on every node to begin anew, "
-                   "or give this job a spec.train.checkpoint.directory of its own"));
-}
-
 // Reads what stands before the course.
 absl::StatusOr<core::StateReader> open_state(std::span<const uint8_t> bytes, int rank,
                                              const std::string& fingerprint) {
@@ -159,6 +112,14 @@ std::string job_fingerprint(const v1::TrainJob& job, int64_t samples) {
   return absl::StrCat(core::format_digest(digest), " with ", samples, " samples");
 }
 
+absl::Status refused(const CheckpointStore& store, int64_t step, const absl::Status& why) {
+  return failure(
+      absl::StatusCode::kInvalidArgument, kBadCheckpoint,
+      absl::StrCat(store.path_of(step), ": ", why.message(),
+                   "; run the job that made it, remove the directory on every node to begin anew, "
+                   "or give this job a spec.train.checkpoint.directory of its own"));
+}
+
 absl::StatusOr<std::vector<SavedStep>> saved_steps(const CheckpointStore& store, int rank,
                                                    const std::string& fingerprint) {
   std::vector<SavedStep> saved;
@@ -174,38 +135,41 @@ absl::StatusOr<std::vector<SavedStep>> saved_steps(const CheckpointStore& store,
   return saved;
 }
 
-Checkpointer::Checkpointer(const TrainingParts& parts, SimilarityProbe* probe, int64_t every_steps,
-                           std::string fingerprint)
-    : parts_(parts),
-      probe_(probe),
-      every_steps_(every_steps),
-      fingerprint_(std::move(fingerprint)) {}
+namespace {
 
-absl::Status Checkpointer::exchanged(int64_t step, const absl::Status& status) const {
-  return exchange_failure(status, step, parts_.communicator.failed_rank());
+// What auto chose in the run that this state is of.
+absl::StatusOr<std::vector<uint8_t>> read_choice(const CheckpointStore& store, int64_t step,
+                                                 int rank, const std::string& fingerprint) {
+  LACONIC_ASSIGN_OR_RETURN(const std::vector<uint8_t> bytes, store.read(step));
+  absl::StatusOr<core::StateReader> reader = open_state(bytes, rank, fingerprint);
+  const bool readable = reader.ok() && reader->integer().ok();  // the course
+  const absl::StatusOr<std::span<const uint8_t>> choice =
+      readable ? reader->bytes() : absl::DataLossError("state: it changed meanwhile");
+  if (!choice.ok()) {
+    return refused(store, step, choice.status());
+  }
+  return std::vector<uint8_t>(choice->begin(), choice->end());
 }
 
-void Checkpointer::tell(const char* reason, const std::string& message) const {
-  spdlog::info("{}", message);
-  parts_.link.report_event(reason, message);
-}
+}  // namespace
 
 // Every rank offers what it has, so that all come to the same answer: the newest common state, or
 // step 0 with the number of a new course.
-absl::StatusOr<SavedStep> Checkpointer::agree() const {
-  LACONIC_ASSIGN_OR_RETURN(
-      std::vector<SavedStep> common,
-      saved_steps(*parts_.checkpoints, parts_.communicator.rank(), fingerprint_));
+absl::StatusOr<Origin> find_origin(const CheckpointStore& store, const std::string& fingerprint,
+                                   collective::Communicator& communicator, WorkerLink& link) {
+  LACONIC_ASSIGN_OR_RETURN(std::vector<SavedStep> common,
+                           saved_steps(store, communicator.rank(), fingerprint));
   if (common.size() > kOffersMax) {  // the newest; two are usual
     common.erase(common.begin(), common.end() - kOffersMax);
   }
   std::vector<SavedStep> sent = {{.step = 0, .course = new_course()}};
   sent.insert(sent.end(), common.begin(), common.end());
   const std::span<const SavedStep> own(sent);
-  absl::StatusOr<std::vector<collective::Payload>> answers = parts_.communicator.all_gather(
+  absl::StatusOr<std::vector<collective::Payload>> answers = communicator.all_gather(
       payload_of({reinterpret_cast<const uint8_t*>(own.data()), own.size_bytes()}),
       (kOffersMax + 1) * sizeof(SavedStep), {});
-  LACONIC_RETURN_IF_ERROR(exchanged(/*step=*/0, answers.status()));
+  LACONIC_RETURN_IF_ERROR(
+      exchange_failure(answers.status(), /*step=*/0, communicator.failed_rank()));
   SavedStep agreed;
   bool any = false;
   std::vector<size_t> without;
@@ -213,7 +177,8 @@ absl::StatusOr<SavedStep> Checkpointer::agree() const {
     const collective::Payload& payload = (*answers)[rank];
     std::vector<SavedStep> theirs(payload.size / sizeof(SavedStep));
     if (theirs.empty()) {
-      return exchanged(0, absl::DataLossError(absl::StrCat("rank ", rank, " offers nothing")));
+      return exchange_failure(absl::DataLossError(absl::StrCat("rank ", rank, " offers nothing")),
+                              /*step=*/0, static_cast<int>(rank));
     }
     std::memcpy(theirs.data(), payload.data, theirs.size() * sizeof(SavedStep));
     agreed.course = rank == 0 ? theirs[0].course : agreed.course;
@@ -228,34 +193,48 @@ absl::StatusOr<SavedStep> Checkpointer::agree() const {
   for (const SavedStep& offer : common) {
     agreed = offer.step > agreed.step ? offer : agreed;
   }
-  if (agreed.step == 0 && any && parts_.communicator.rank() == 0) {
-    tell("BEGINS_ANEW",
-         absl::StrCat("the checkpoints in ", parts_.checkpoints->directory(), " are not used: ",
-                      without.empty() ? "there is no step that all ranks have"
-                                      : absl::StrCat("none on the node of rank ",
-                                                     absl::StrJoin(without, ", "))));
+  if (agreed.step == 0 && any && communicator.rank() == 0) {
+    const std::string message = absl::StrCat(
+        "the checkpoints in ", store.directory(), " are not used: ",
+        without.empty() ? "there is no step that all ranks have"
+                        : absl::StrCat("none on the node of rank ", absl::StrJoin(without, ", ")));
+    spdlog::info("{}", message);
+    link.report_event("BEGINS_ANEW", message);
   }
-  return agreed;
+  Origin origin{.saved = agreed, .choice = {}};
+  if (agreed.step > 0) {
+    LACONIC_ASSIGN_OR_RETURN(origin.choice,
+                             read_choice(store, agreed.step, communicator.rank(), fingerprint));
+  }
+  return origin;
+}
+
+Checkpointer::Checkpointer(CheckpointedRun& run, collective::Communicator& communicator,
+                           WorkerLink& link, Options options)
+    : run_(run), communicator_(communicator), link_(link), options_(std::move(options)) {}
+
+absl::Status Checkpointer::exchanged(int64_t step, const absl::Status& status) const {
+  return exchange_failure(status, step, communicator_.failed_rank());
+}
+
+void Checkpointer::tell(const char* reason, const std::string& message) const {
+  spdlog::info("{}", message);
+  link_.report_event(reason, message);
 }
 
 absl::StatusOr<RunState> Checkpointer::resume() {
-  if (parts_.checkpoints == nullptr) {
+  const SavedStep& agreed = options_.origin.saved;
+  if (options_.store == nullptr || agreed.step == 0) {
     return RunState();
   }
-  CheckpointStore& store = *parts_.checkpoints;
-  LACONIC_ASSIGN_OR_RETURN(const SavedStep agreed, agree());
-  course_ = agreed.course;
-  if (agreed.step == 0) {
-    return RunState();
-  }
+  CheckpointStore& store = *options_.store;
   LACONIC_ASSIGN_OR_RETURN(const std::vector<uint8_t> bytes, store.read(agreed.step));
   absl::StatusOr<RunState> state = restore(bytes);
   if (!state.ok()) {
     return refused(store, agreed.step, state.status());
   }
   store.keep_only(agreed.step);
-  parts_.data.skip_batches(agreed.step);
-  if (parts_.communicator.rank() == 0) {
+  if (communicator_.rank() == 0) {
     tell("RESUMED",
          absl::StrCat("goes on after step ", agreed.step, ", saved in ", store.directory()));
   }
@@ -263,9 +242,9 @@ absl::StatusOr<RunState> Checkpointer::resume() {
 }
 
 absl::Status Checkpointer::save(const RunState& state) {
-  LACONIC_RETURN_IF_ERROR(exchanged(state.step, parts_.sync.settle()));
+  LACONIC_RETURN_IF_ERROR(exchanged(state.step, run_.settle()));
   LACONIC_ASSIGN_OR_RETURN(const std::vector<uint8_t> bytes, encode(state));
-  CheckpointStore& store = *parts_.checkpoints;
+  CheckpointStore& store = *options_.store;
   const absl::Status written = store.write(state.step, bytes);
   if (!written.ok() && !last_write_failed_) {
     tell("CHECKPOINT_NOT_WRITTEN",
@@ -275,8 +254,8 @@ absl::Status Checkpointer::save(const RunState& state) {
   // Without a byte: done; with one: failed.
   const uint8_t failed = 1;
   const absl::StatusOr<std::vector<collective::Payload>> answers =
-      parts_.communicator.all_gather(payload_of({&failed, written.ok() ? size_t{0} : size_t{1}}),
-                                     /*payload_bytes_max=*/1, parts_.sync.next_tag());
+      communicator_.all_gather(payload_of({&failed, written.ok() ? size_t{0} : size_t{1}}),
+                               /*payload_bytes_max=*/1, run_.next_tag());
   LACONIC_RETURN_IF_ERROR(exchanged(state.step, answers.status()));
   if (std::ranges::all_of(*answers, [](const auto& answer) { return answer.size == 0; })) {
     store.keep_only(state.step);
@@ -289,46 +268,28 @@ absl::Status Checkpointer::save(const RunState& state) {
 
 absl::StatusOr<std::vector<uint8_t>> Checkpointer::encode(const RunState& state) const {
   core::StateWriter writer;
-  writer.text(fingerprint_);
-  writer.integer(parts_.communicator.rank());
-  writer.integer(course_);
+  writer.text(options_.fingerprint);
+  writer.integer(communicator_.rank());
+  writer.integer(options_.origin.saved.course);
+  writer.bytes(options_.origin.choice);
   writer.integer(state.step);
   writer.integer(state.evaluation_is_due ? 1 : 0);
   save_totals(writer, state.totals);
-  writer.floats(parts_.flat.view().parameters);
-  parts_.optimizer.save(writer);
-  for (const Model::Buffer& buffer : parts_.model.buffers()) {
-    writer.bytes(raw_bytes(buffer.value.contiguous()));
-  }
-  writer.bytes(raw_bytes(generator_state()));
-  LACONIC_ASSIGN_OR_RETURN(const std::vector<uint8_t> sync, parts_.sync.save());
-  writer.bytes(sync);
-  if (probe_ != nullptr) {
-    probe_->save(writer);
-  }
+  LACONIC_RETURN_IF_ERROR(run_.save(writer));
   return std::move(writer).take();
 }
 
 absl::StatusOr<RunState> Checkpointer::restore(std::span<const uint8_t> bytes) const {
   LACONIC_ASSIGN_OR_RETURN(core::StateReader reader,
-                           open_state(bytes, parts_.communicator.rank(), fingerprint_));
+                           open_state(bytes, communicator_.rank(), options_.fingerprint));
   LACONIC_RETURN_IF_ERROR(reader.integer().status());  // the course
+  LACONIC_RETURN_IF_ERROR(reader.bytes().status());    // the choice, which is made already
   RunState state;
   LACONIC_ASSIGN_OR_RETURN(state.step, reader.integer("step", 1, kAnyCount));
   LACONIC_ASSIGN_OR_RETURN(const int64_t due, reader.integer("evaluation", 0, 1));
   state.evaluation_is_due = due == 1;
   LACONIC_ASSIGN_OR_RETURN(state.totals, restore_totals(reader));
-  LACONIC_RETURN_IF_ERROR(reader.floats(parts_.flat.view().parameters));
-  LACONIC_RETURN_IF_ERROR(parts_.optimizer.restore(reader));
-  for (const Model::Buffer& buffer : parts_.model.buffers()) {
-    LACONIC_RETURN_IF_ERROR(restore_raw(buffer.name, reader, buffer.value));
-  }
-  LACONIC_RETURN_IF_ERROR(restore_generator(reader));
-  LACONIC_ASSIGN_OR_RETURN(const std::span<const uint8_t> sync, reader.bytes());
-  LACONIC_RETURN_IF_ERROR(parts_.sync.restore(sync));
-  if (probe_ != nullptr) {
-    LACONIC_RETURN_IF_ERROR(probe_->restore(reader));
-  }
+  LACONIC_RETURN_IF_ERROR(run_.restore(reader, state.step));
   LACONIC_RETURN_IF_ERROR(reader.done());
   return state;
 }

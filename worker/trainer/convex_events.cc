@@ -1,5 +1,7 @@
 #include "worker/trainer/convex_events.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
@@ -27,7 +29,8 @@ std::string silence(const Convex& spec, const convex::IterationReport& report) {
 
 }  // namespace
 
-std::string constants_sentence(const Convex& spec, const ConvexMethod& method) {
+std::string constants_sentence(const Convex& spec, const AnchorChoice& anchor,
+                               const ConvexMethod& method) {
   std::string text = absl::StrCat(Convex::Algorithm_Name(spec.algorithm()), ", l2 ", spec.l2());
   if (spec.has_convexity()) {
     absl::StrAppendFormat(&text, ", mu %.3g", spec.convexity());
@@ -38,6 +41,13 @@ std::string constants_sentence(const Convex& spec, const ConvexMethod& method) {
                           spec.adapt_similarity() ? ", a first guess" : "");
   } else if (method.smoothness > 0) {
     absl::StrAppendFormat(&text, ", L %.3g (%s)", method.smoothness, source);
+  }
+  if (!anchor.deltas.empty()) {
+    const auto [least, most] = std::minmax_element(anchor.deltas.begin(), anchor.deltas.end());
+    absl::StrAppendFormat(
+        &text, "; rank %d is the anchor worker, most like all: its f curves apart by %.3g",
+        anchor.rank, *least);
+    absl::StrAppendFormat(&text, ", rank %d's by %.3g", most - anchor.deltas.begin(), *most);
   }
   return text;
 }

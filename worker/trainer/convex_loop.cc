@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <optional>
 #include <string>
@@ -17,6 +18,8 @@
 #include "common/core/digest.h"
 #include "common/core/status_macros.h"
 #include "common/wire/job_spec.h"
+#include "worker/trainer/anchor_choice.h"
+#include "worker/trainer/checkpointer.h"
 #include "worker/trainer/convex_events.h"
 #include "worker/trainer/convex_method.h"
 #include "worker/trainer/failure.h"
@@ -31,16 +34,17 @@ namespace {
 struct Run {
   const ConvexParts& parts;
   const LoopOptions options;
+  const int anchor;  // a rank
   LinearObjective& objective;
   convex::Method& method;
   RunMeter& meter;
-  absl::Duration iterating;        // Time of all iterations.
+  absl::Duration iterating;        // Time of the iterations of this process.
   int64_t prox_steps = 0;          // Of all iterations.
   double gradient_norm = 0;        // After the last one, on all ranks.
   std::optional<Evaluation> last;  // Of rank 0.
 
   const v1::Convex& spec() const { return parts.job.spec().exchange().convex(); }
-  bool is_anchor() const { return parts.communicator.rank() == 0; }
+  bool is_anchor() const { return parts.communicator.rank() == anchor; }
   bool ends(int64_t step, double norm) const {
     return step == options.schedule.steps || (spec().has_tolerance() && norm <= spec().tolerance());
   }
@@ -65,8 +69,9 @@ v1::ExchangeChoice choice_of(const v1::TrainJob& job) {
   return choice;
 }
 
-void tell(const ConvexParts& parts, const char* reason, const std::string& message) {
-  if (parts.communicator.rank() != 0 || message.empty()) {
+// The anchor worker knows, and says it for all.
+void tell(const ConvexParts& parts, int anchor, const char* reason, const std::string& message) {
+  if (parts.communicator.rank() != anchor || message.empty()) {
     return;
   }
   spdlog::info("{}", message);
@@ -80,7 +85,7 @@ void write_solution(const convex::Method& method, FlatModel& flat) {
                  [](double value) { return static_cast<float>(value); });
 }
 
-absl::StatusOr<Evaluation> evaluate_on_rank_0(Run& run, int64_t step, bool last) {
+absl::StatusOr<Evaluation> evaluate_on_anchor(Run& run, int64_t step, bool last) {
   write_solution(run.method, run.parts.flat);
   const auto before_batch = [&]() -> absl::Status {
     LACONIC_RETURN_IF_ERROR(run.parts.stop.status());
@@ -120,6 +125,7 @@ v1::ConvexState state_of(const Run& run) {
   const convex::IterationReport& report = run.method.report();
   v1::ConvexState state;
   state.set_gradient_norm(run.gradient_norm);
+  state.set_anchor(run.anchor);
   state.set_inner_rounds(report.inner_rounds);
   state.set_converged(run.spec().has_tolerance() && run.gradient_norm <= run.spec().tolerance());
   if (run.is_anchor()) {
@@ -132,10 +138,39 @@ v1::ConvexState state_of(const Run& run) {
   return state;
 }
 
-// The iterations; returns how many there were.
-absl::StatusOr<int64_t> iterate_to_the_end(Run& run) {
+class SavedRun final : public CheckpointedRun {
+ public:
+  explicit SavedRun(Run& run) : run_(run) {}
+
+  collective::OpTag next_tag() const override { return run_.method.next_tag(); }
+
+  absl::Status save(core::StateWriter& writer) override {
+    const std::vector<double> numbers = run_.method.save();
+    writer.integer(run_.anchor);
+    writer.integer(run_.prox_steps);
+    writer.bytes({reinterpret_cast<const uint8_t*>(numbers.data()), numbers.size() * 8});
+    return absl::OkStatus();
+  }
+
+  absl::Status restore(core::StateReader& reader, int64_t /*step*/) override {
+    LACONIC_RETURN_IF_ERROR(reader.integer("anchor", run_.anchor, run_.anchor).status());
+    LACONIC_ASSIGN_OR_RETURN(run_.prox_steps, reader.integer("subproblem steps", 0,
+                                                             std::numeric_limits<int64_t>::max()));
+    LACONIC_ASSIGN_OR_RETURN(const std::span<const uint8_t> bytes, reader.bytes());
+    std::vector<double> numbers(bytes.size() / sizeof(double));
+    std::memcpy(numbers.data(), bytes.data(), numbers.size() * sizeof(double));
+    return run_.method.restore(numbers);
+  }
+
+ private:
+  Run& run_;
+};
+
+// The iterations after those of `begun`; returns how many there were in all.
+absl::StatusOr<int64_t> iterate_to_the_end(Run& run, const RunState& begun,
+                                           Checkpointer& checkpointer) {
   const ConvexParts& parts = run.parts;
-  for (int64_t step = 1;; ++step) {
+  for (int64_t step = begun.step + 1;; ++step) {
     LACONIC_RETURN_IF_ERROR(parts.stop.status());
     LACONIC_RETURN_IF_ERROR(failed(parts, step, iterate(run)));
     RunMeter::Step done{.step = step,
@@ -145,7 +180,7 @@ absl::StatusOr<int64_t> iterate_to_the_end(Run& run) {
     // The others wait in share_gradient_norm() meanwhile.
     const bool anchor_ends = run.is_anchor() && run.ends(step, run.method.report().gradient_norm);
     if (run.is_anchor() && done.evaluated && !anchor_ends) {
-      LACONIC_ASSIGN_OR_RETURN(done.evaluation, evaluate_on_rank_0(run, step, /*last=*/false));
+      LACONIC_ASSIGN_OR_RETURN(done.evaluation, evaluate_on_anchor(run, step, /*last=*/false));
     }
     const absl::StatusOr<double> norm = run.method.share_gradient_norm();
     LACONIC_RETURN_IF_ERROR(failed(parts, step, norm.status()));
@@ -157,21 +192,59 @@ absl::StatusOr<int64_t> iterate_to_the_end(Run& run) {
       LACONIC_RETURN_IF_ERROR(exchange_failure(end, step, parts.transport.lost_rank()));
       done.evaluated = true;
       if (run.is_anchor()) {
-        LACONIC_ASSIGN_OR_RETURN(done.evaluation, evaluate_on_rank_0(run, step, /*last=*/true));
+        LACONIC_ASSIGN_OR_RETURN(done.evaluation, evaluate_on_anchor(run, step, /*last=*/true));
         run.last = done.evaluation;
       }
     }
     run.meter.set_compute(run.objective.time());
     run.meter.set_convex(state_of(run));
     if (run.meter.is_point(done)) {
-      tell(parts, "CONVEX_ITERATION", iteration_sentence(run.spec(), step, run.method.report()));
+      tell(parts, run.anchor, "CONVEX_ITERATION",
+           iteration_sentence(run.spec(), step, run.method.report()));
     }
-    run.meter.step_done(done, stats_of(run),
-                        rank_bytes(parts.transport, run.options.ranks_per_site));
+    const RankBytes bytes = rank_bytes(parts.transport, run.options.ranks_per_site);
+    run.meter.step_done(done, stats_of(run), bytes);
     if (last) {
       return step;
     }
+    if (checkpointer.is_due(step)) {
+      LACONIC_RETURN_IF_ERROR(
+          checkpointer.save({.step = step, .totals = run.meter.totals(stats_of(run), bytes)}));
+    }
   }
+}
+
+// What the method is made of: the anchor worker, the problem, the constants.
+struct Prepared {
+  AnchorChoice anchor;
+  std::unique_ptr<LinearObjective> objective;
+  ConvexMethod made;
+};
+
+absl::StatusOr<Prepared> prepare(const ConvexParts& parts) {
+  const v1::Convex& spec = parts.job.spec().exchange().convex();
+  const std::vector<double> start(static_cast<size_t>(parts.flat.layout().elements()));
+  Prepared prepared;
+  LACONIC_ASSIGN_OR_RETURN(
+      prepared.objective,
+      LinearObjective::make(parts.model.loss(), spec.l2(), static_cast<int64_t>(start.size()),
+                            parts.data, parts.stop));
+  if (spec.anchor() == v1::Convex::MOST_ALIKE) {
+    absl::StatusOr<AnchorChoice> anchor = choose_anchor(
+        *prepared.objective, start, parts.job.spec().train().seed(), parts.communicator);
+    LACONIC_RETURN_IF_ERROR(failed(parts, 0, anchor.status()));
+    prepared.anchor = *std::move(anchor);
+  }
+  absl::StatusOr<ConvexMethod> made =
+      make_convex_method(parts.job, parts.communicator, *prepared.objective, start,
+                         prepared.anchor.rank, parts.data.samples());
+  if (absl::IsInvalidArgument(made.status())) {
+    return failure(absl::StatusCode::kInvalidArgument, kBadJob,
+                   absl::StrCat("spec.exchange: ", made.status().message()));
+  }
+  LACONIC_RETURN_IF_ERROR(failed(parts, 0, made.status()));
+  prepared.made = *std::move(made);
+  return prepared;
 }
 
 }  // namespace
@@ -179,34 +252,32 @@ absl::StatusOr<int64_t> iterate_to_the_end(Run& run) {
 absl::StatusOr<v1::Finished> train_convex(const ConvexParts& parts) {
   const v1::Convex& spec = parts.job.spec().exchange().convex();
   const LoopOptions options = loop_options(parts.job, parts.data.samples());
-  const v1::ExchangeChoice choice = choice_of(parts.job);
-  const bool anchor = parts.communicator.rank() == 0;
-  RunMeter meter(parts.link, options.schedule.steps, parts.flat.layout().elements(),
-                 anchor ? choice : v1::ExchangeChoice());
-  const std::vector<double> start(static_cast<size_t>(parts.flat.layout().elements()));
-  LACONIC_ASSIGN_OR_RETURN(
-      const std::unique_ptr<LinearObjective> objective,
-      LinearObjective::make(parts.model.loss(), spec.l2(), static_cast<int64_t>(start.size()),
-                            parts.data, parts.stop));
-  absl::StatusOr<ConvexMethod> made =
-      make_convex_method(parts.job, parts.communicator, *objective, start, parts.data.samples());
-  if (absl::IsInvalidArgument(made.status())) {
-    return failure(absl::StatusCode::kInvalidArgument, kBadJob,
-                   absl::StrCat("spec.exchange: ", made.status().message()));
-  }
-  LACONIC_RETURN_IF_ERROR(failed(parts, 0, made.status()));
-  made->method->keep_alive_every(options.round_deadline / 4);
-  tell(parts, "CONVEX_CONSTANTS", constants_sentence(spec, *made));
-
+  LACONIC_ASSIGN_OR_RETURN(const Prepared prepared, prepare(parts));
+  const int anchor = prepared.anchor.rank;
+  prepared.made.method->keep_alive_every(options.round_deadline / 4);
+  const v1::ExchangeChoice choice =
+      parts.communicator.rank() == anchor ? choice_of(parts.job) : v1::ExchangeChoice();
+  RunMeter meter(parts.link, options.schedule.steps, parts.flat.layout().elements(), choice);
   Run run{.parts = parts,
           .options = options,
-          .objective = *objective,
-          .method = *made->method,
+          .anchor = anchor,
+          .objective = *prepared.objective,
+          .method = *prepared.made.method,
           .meter = meter,
           .iterating = absl::ZeroDuration(),
           .last = {}};
-  LACONIC_ASSIGN_OR_RETURN(const int64_t steps, iterate_to_the_end(run));
-  tell(parts, "CONVEX_END", end_sentence(spec, steps, run.gradient_norm));
+  SavedRun saved(run);
+  Checkpointer checkpointer(saved, parts.communicator, parts.link,
+                            {.store = parts.checkpoints,
+                             .every_steps = options.checkpoint_every_steps,
+                             .fingerprint = options.fingerprint,
+                             .origin = parts.origin});
+  LACONIC_ASSIGN_OR_RETURN(const RunState begun, checkpointer.resume());
+  meter.started(begun.step, begun.totals, stats_of(run),
+                rank_bytes(parts.transport, options.ranks_per_site));
+  tell(parts, anchor, "CONVEX_CONSTANTS", constants_sentence(spec, prepared.anchor, prepared.made));
+  LACONIC_ASSIGN_OR_RETURN(const int64_t steps, iterate_to_the_end(run, begun, checkpointer));
+  tell(parts, anchor, "CONVEX_END", end_sentence(spec, steps, run.gradient_norm));
   v1::Finished finished = meter.finished(steps, run.last, stats_of(run),
                                          rank_bytes(parts.transport, options.ranks_per_site));
   report_exchange(choice, parts.transport, finished);

@@ -5,6 +5,7 @@
 #include "common/collective/communicator.h"
 #include "laconic/v1/job.pb.h"
 #include "laconic/v1/trainer.pb.h"
+#include "worker/trainer/checkpointer.h"
 #include "worker/trainer/dataset.h"
 #include "worker/trainer/flat_model.h"
 #include "worker/trainer/models.h"
@@ -23,11 +24,14 @@ struct ConvexParts {
   collective::Transport& transport;
   WorkerLink& link;
   const StopSignal& stop;
+  CheckpointStore* checkpoints;  // null: none are written
+  const Origin& origin;          // with checkpoints
 };
 
-// Runs the method from x = 0 until |grad f| is at most the tolerance or spec.train.steps iterations
-// are done, and ends the exchange in good order. Rank 0 is the anchor worker and evaluates, at
-// multiples of eval_every_steps while the others wait, and at the end when nobody does.
+// Runs the method from x = 0, or from the last checkpoint of all ranks on if there is one, until
+// |grad f| is at most the tolerance or spec.train.steps iterations are done, and ends the exchange
+// in good order. The anchor worker evaluates, at multiples of eval_every_steps while the others
+// wait, and at the end when nobody does.
 //
 //   returns  the last report, files not yet set; the solution is in `flat` as float32
 //
@@ -35,8 +39,8 @@ struct ConvexParts {
 // included, where it last took its gradient.
 //
 // Errors: reason DIVERGED if a number is not finite; BAD_JOB for a compressor that cannot take this
-// model; BAD_DATA as LinearObjective; those of the exchange with their reason; the reason of
-// `stop`.
+// model; BAD_DATA as LinearObjective; those of the exchange with their reason; those of
+// Checkpointer::resume(); the reason of `stop`.
 absl::StatusOr<v1::Finished> train_convex(const ConvexParts& parts);
 
 }  // namespace laconic::trainer

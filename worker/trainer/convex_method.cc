@@ -19,8 +19,6 @@ using convex::DescentKind;
 using convex::DescentOptions;
 using v1::Convex;
 
-constexpr int kAnchor = 0;
-
 // What every method is made of.
 struct Parts {
   const Convex& spec;
@@ -29,6 +27,7 @@ struct Parts {
   collective::Communicator& communicator;
   convex::Objective& objective;
   std::span<const double> start;
+  int anchor = 0;
   int64_t samples = 0;
 };
 
@@ -40,7 +39,7 @@ core::CodecSpec codec_of_bits(int32_t bits) {
 absl::StatusOr<ConvexMethod> make_olga(const Parts& parts) {
   const Convex& spec = parts.spec;
   ConvexMethod made{.method = {}, .smoothness = 0, .similarity = spec.similarity()};
-  if (parts.communicator.rank() == kAnchor) {
+  if (parts.communicator.rank() == parts.anchor) {
     LACONIC_ASSIGN_OR_RETURN(made.smoothness,
                              convex::initial_smoothness(parts.objective, parts.start, parts.seed));
   }
@@ -51,7 +50,7 @@ absl::StatusOr<ConvexMethod> make_olga(const Parts& parts) {
     made.estimated = true;
   }
   LACONIC_ASSIGN_OR_RETURN(
-      made.method, convex::Olga::make({.anchor = kAnchor,
+      made.method, convex::Olga::make({.anchor = parts.anchor,
                                        .convexity = spec.convexity(),
                                        .similarity = made.similarity,
                                        .adapt_similarity = spec.adapt_similarity(),
@@ -74,12 +73,12 @@ absl::StatusOr<ConvexMethod> make_aeg(const Parts& parts) {
   ConvexMethod made{.method = {}, .similarity = parts.spec.similarity()};
   if (!parts.spec.has_similarity()) {
     LACONIC_ASSIGN_OR_RETURN(made.similarity, convex::estimate_similarity(
-                                                  parts.communicator, kAnchor, parts.objective,
+                                                  parts.communicator, parts.anchor, parts.objective,
                                                   parts.start, parts.spec.convexity(), parts.seed));
     made.estimated = true;
   }
   LACONIC_ASSIGN_OR_RETURN(made.method,
-                           convex::Aeg::make({.anchor = kAnchor,
+                           convex::Aeg::make({.anchor = parts.anchor,
                                               .convexity = parts.spec.convexity(),
                                               .similarity = made.similarity,
                                               .seed = parts.seed},
@@ -126,12 +125,12 @@ absl::StatusOr<ConvexMethod> make_descent(const Parts& parts) {
   ConvexMethod made{.method = {}, .smoothness = spec.smoothness()};
   if (!spec.has_smoothness()) {
     LACONIC_ASSIGN_OR_RETURN(made.smoothness, convex::estimate_mean_smoothness(
-                                                  parts.communicator, kAnchor, parts.objective,
+                                                  parts.communicator, parts.anchor, parts.objective,
                                                   parts.start, parts.seed));
     made.estimated = true;
   }
   DescentOptions options{.kind = kind_of(spec.algorithm()),
-                         .anchor = kAnchor,
+                         .anchor = parts.anchor,
                          .step = spec.step_scale() / (made.smoothness * step_divisor(parts)),
                          .lazy = spec.algorithm() == Convex::LAQ ? spec.lazy() : 0,
                          .codec = parts.codec,
@@ -150,13 +149,15 @@ absl::StatusOr<ConvexMethod> make_descent(const Parts& parts) {
 absl::StatusOr<ConvexMethod> make_convex_method(const v1::TrainJob& job,
                                                 collective::Communicator& communicator,
                                                 convex::Objective& objective,
-                                                std::span<const double> start, int64_t samples) {
+                                                std::span<const double> start, int anchor,
+                                                int64_t samples) {
   const Parts parts = {.spec = job.spec().exchange().convex(),
                        .codec = wire::exchange_spec(job).codec,
                        .seed = job.spec().train().seed(),
                        .communicator = communicator,
                        .objective = objective,
                        .start = start,
+                       .anchor = anchor,
                        .samples = samples};
   switch (parts.spec.algorithm()) {
     case Convex::OLGA:

@@ -20,9 +20,9 @@ struct ConvexMethod {
   bool estimated = false;  // One of them was.
 };
 
-// All ranks call it together; rank 0 is the anchor. job: with its defaults filled in. start: [d].
-// samples: of this rank; on rank 0 they give OLGA's first guess of delta, L_1 / sqrt(samples), as
-// for shuffled data.
+// All ranks call it together. job: with its defaults filled in. start: [d]. anchor: a rank.
+// samples: of this rank; on the anchor they give OLGA's first guess of delta, L_1 / sqrt(samples),
+// as for shuffled data.
 //
 // Steps by rule, times step_scale: GD, AGD, LAQ 1/L; DIANA 1/(L (1 + 4 w/M)); MARINA
 // 1/(L (1 + w/sqrt(M))), both with w = d/K - 1; EF21 1/(4 L), as measured.
@@ -31,6 +31,7 @@ struct ConvexMethod {
 absl::StatusOr<ConvexMethod> make_convex_method(const v1::TrainJob& job,
                                                 collective::Communicator& communicator,
                                                 convex::Objective& objective,
-                                                std::span<const double> start, int64_t samples);
+                                                std::span<const double> start, int anchor,
+                                                int64_t samples);
 
 }  // namespace laconic::trainer

@@ -13,6 +13,7 @@ namespace laconic::trainer {
 inline constexpr char kBadData[] = "BAD_DATA";
 inline constexpr char kBadModel[] = "BAD_MODEL";
 inline constexpr char kBadJob[] = "BAD_JOB";
+inline constexpr char kNoDevice[] = "NO_DEVICE";
 inline constexpr char kDiverged[] = "DIVERGED";
 inline constexpr char kPeerLost[] = "PEER_LOST";
 inline constexpr char kRoundDeadline[] = "ROUND_DEADLINE";

@@ -1,5 +1,6 @@
 #include "worker/trainer/flat_model.h"
 
+#include <algorithm>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -26,14 +27,15 @@ std::vector<Parameter> distinct(std::vector<Parameter> parameters) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<FlatModel>> FlatModel::create(Model& model) {
+absl::StatusOr<std::unique_ptr<FlatModel>> FlatModel::create(Model& model, HostMemory memory) {
   const std::vector<Parameter> parameters = distinct(model.parameters());
   int64_t elements = 0;
   for (const Parameter& parameter : parameters) {
-    if (parameter.value.scalar_type() != torch::kFloat32 || !parameter.value.device().is_cpu()) {
+    if (parameter.value.scalar_type() != torch::kFloat32 ||
+        parameter.value.device() != parameters.front().value.device()) {
       return bad_model(
           absl::StrCat("parameter ", parameter.name, " is ", parameter.value.toString(),
-                       "; only float32 on the CPU is trained: call model.float().cpu() "
+                       "; only float32 on one device is trained: call model.float().cpu() "
                        "before saving it"));
     }
     elements += parameter.value.numel();
@@ -41,9 +43,16 @@ absl::StatusOr<std::unique_ptr<FlatModel>> FlatModel::create(Model& model) {
   if (elements == 0) {
     return bad_model("the model has no parameter that requires a gradient: nothing to train");
   }
+  const torch::Device device = parameters.front().value.device();
   auto flat = std::unique_ptr<FlatModel>(new FlatModel());
-  flat->parameters_ = torch::zeros({elements});
-  flat->gradients_ = torch::zeros({elements});
+  flat->parameters_ = torch::zeros({elements}, device);
+  flat->gradients_ = torch::zeros({elements}, device);
+  if (memory == HostMemory::kApart || !device.is_cpu()) {
+    // Pinned memory is what a GPU copies at full speed.
+    const auto host = torch::TensorOptions(torch::kCPU).pinned_memory(device.is_cuda());
+    flat->host_parameters_ = torch::zeros({elements}, host);
+    flat->host_gradients_ = torch::zeros({elements}, host);
+  }
   int64_t begin = 0;
   for (const Parameter& parameter : parameters) {
     torch::Tensor value = parameter.value;
@@ -67,7 +76,46 @@ absl::StatusOr<std::unique_ptr<FlatModel>> FlatModel::create(Model& model) {
 }
 
 sync::ModelView FlatModel::view() const {
-  return {.parameters = span_of(parameters_), .gradients = span_of(gradients_)};
+  return {.parameters = span_of(is_copied() ? host_parameters_ : parameters_),
+          .gradients = span_of(is_copied() ? host_gradients_ : gradients_)};
+}
+
+void FlatModel::copy_to_view(const sync::ViewUse& use) {
+  const torch::NoGradGuard no_grad;
+  if (is_copied() && use.parameters != sync::Access::kNone) {
+    host_parameters_.copy_(parameters_);
+  }
+  if (is_copied() && use.gradients != sync::Access::kNone) {
+    host_gradients_.copy_(gradients_);
+  }
+}
+
+void FlatModel::copy_from_view(const sync::ViewUse& use) {
+  const torch::NoGradGuard no_grad;
+  if (is_copied() && use.parameters == sync::Access::kReadWrite) {
+    parameters_.copy_(host_parameters_);
+  }
+  if (is_copied() && use.gradients == sync::Access::kReadWrite) {
+    gradients_.copy_(host_gradients_);
+  }
+}
+
+std::span<const float> FlatModel::host_parameters() {
+  copy_to_view({.parameters = sync::Access::kRead, .gradients = sync::Access::kNone});
+  return view().parameters;
+}
+
+std::span<const float> FlatModel::host_gradients() {
+  copy_to_view({.parameters = sync::Access::kNone, .gradients = sync::Access::kRead});
+  return view().gradients;
+}
+
+void FlatModel::swap_parameters(std::span<float> other) {
+  const sync::ViewUse use = {.parameters = sync::Access::kReadWrite,
+                             .gradients = sync::Access::kNone};
+  copy_to_view(use);
+  std::swap_ranges(other.begin(), other.end(), view().parameters.begin());
+  copy_from_view(use);
 }
 
 void FlatModel::zero_gradients() {

@@ -91,6 +91,9 @@ class Gpt : public Net {
   torch::Tensor forward(const torch::Tensor& inputs) override {
     const int64_t context = inputs.size(1);
     torch::Tensor x = token_embedding_(inputs) + position_embedding_->weight.slice(0, 0, context);
+    if (mask_.device() != x.device()) {  // No buffer: it would be saved with the model.
+      mask_ = mask_.to(x.device());
+    }
     const torch::Tensor mask = mask_.slice(0, 0, context).slice(1, 0, context);
     for (const auto& block : blocks_) {
       x = block->forward(x, mask);

@@ -16,8 +16,10 @@ namespace {
 // Of a chunk in float64: stays in the cache between its two products.
 constexpr int64_t kChunkBytes = 2 << 20;
 
-torch::Tensor view(std::span<double> vector) {
-  return torch::from_blob(vector.data(), {static_cast<int64_t>(vector.size())}, torch::kFloat64);
+// In torch's own memory: how its loops cut a vector, and so the last bit of a sum, depends on where
+// the vector begins.
+torch::Tensor vector_of(int64_t elements) {
+  return torch::zeros({elements}, torch::kFloat64);
 }
 
 }  // namespace
@@ -81,14 +83,13 @@ double LinearObjective::residual(const Chunk& chunk, const torch::Tensor& output
 absl::Status LinearObjective::gradient(std::span<const double> x, std::span<double> gradient) {
   const torch::NoGradGuard no_grad;
   const absl::Time start = absl::Now();
-  std::vector<double> point(x.begin(), x.end());
-  const torch::Tensor parameters = view(point);
+  const torch::Tensor parameters = vector_of(dimension_);
+  std::copy(x.begin(), x.end(), parameters.data_ptr<double>());
   const torch::Tensor weights = parameters.narrow(0, 0, outputs_ * features_).view({outputs_, -1});
   const torch::Tensor bias = parameters.narrow(0, outputs_ * features_, outputs_);
-  const torch::Tensor sum = view(gradient);
+  const torch::Tensor sum = vector_of(dimension_);
   torch::Tensor weight_sum = sum.narrow(0, 0, outputs_ * features_).view({outputs_, -1});
   torch::Tensor bias_sum = sum.narrow(0, outputs_ * features_, outputs_);
-  sum.zero_();
   double loss = 0;
   for (const Chunk& chunk : chunks_) {
     LACONIC_RETURN_IF_ERROR(stop_.status());
@@ -100,6 +101,7 @@ absl::Status LinearObjective::gradient(std::span<const double> x, std::span<doub
   }
   const double scale = 1 / static_cast<double>(samples_);
   sum.mul_(scale).add_(parameters, l2_);
+  std::copy_n(sum.data_ptr<double>(), gradient.size(), gradient.begin());
   loss_value_ = loss * scale + l2_ / 2 * parameters.square().sum().item<double>();
   ++gradients_;
   time_ += absl::Now() - start;

@@ -22,8 +22,14 @@ class NetModel : public Model {
  public:
   explicit NetModel(std::shared_ptr<Net> net) : net_(std::move(net)) {}
 
-  torch::Tensor forward(const torch::Tensor& inputs) override { return net_->forward(inputs); }
+  torch::Tensor forward(const torch::Tensor& inputs) override {
+    return net_->forward(inputs.to(device_));
+  }
   void set_training(bool training) override { net_->train(training); }
+  void move_to(const torch::Device& device) override {
+    net_->to(device);
+    device_ = device;
+  }
 
   std::vector<Parameter> parameters() override {
     std::vector<Parameter> result;
@@ -38,6 +44,7 @@ class NetModel : public Model {
 
  private:
   std::shared_ptr<Net> net_;
+  torch::Device device_ = torch::kCPU;
 };
 
 // One output, compared by the loss that the job names.
@@ -55,9 +62,13 @@ class ScriptModel : public Model {
   ScriptModel(torch::jit::Module module, v1::Loss loss) : module_(std::move(module)), loss_(loss) {}
 
   torch::Tensor forward(const torch::Tensor& inputs) override {
-    return module_.forward({inputs}).toTensor();
+    return module_.forward({inputs.to(device_)}).toTensor();
   }
   void set_training(bool training) override { module_.train(training); }
+  void move_to(const torch::Device& device) override {
+    module_.to(device);
+    device_ = device;
+  }
 
   std::vector<Parameter> parameters() override {
     std::vector<Parameter> result;
@@ -91,6 +102,7 @@ class ScriptModel : public Model {
   bool is_script() const override { return true; }
 
   absl::Status save(const std::string& path) override {
+    move_to(torch::kCPU);
     // The parameters are views of one long vector; a reader should not see that.
     for (const auto& item : module_.named_parameters(/*recurse=*/true)) {
       torch::Tensor value = item.value;
@@ -105,6 +117,7 @@ class ScriptModel : public Model {
 
  private:
   torch::jit::Module module_;
+  torch::Device device_ = torch::kCPU;
   const v1::Loss loss_;
 };
 
@@ -217,7 +230,7 @@ absl::StatusOr<LossResult> cross_entropy(const torch::Tensor& outputs, const tor
                      "], CROSS_ENTROPY needs [batch, classes] with batch ", labels.numel()));
   }
   const torch::Tensor logits = outputs.reshape({-1, classes});
-  const torch::Tensor flat = labels.reshape({-1});
+  const torch::Tensor flat = labels.reshape({-1}).to(outputs.device());
   const int64_t largest = flat.max().item<int64_t>();
   if (largest >= classes) {
     return bad_model(
@@ -267,7 +280,7 @@ absl::StatusOr<LossResult> compute_loss(v1::Loss loss, const torch::Tensor& outp
                                   " needs [batch] or [batch, 1] with batch ", labels.numel()));
   }
   const torch::Tensor flat = outputs.reshape({-1});
-  const torch::Tensor target = labels.reshape({-1}).to(torch::kFloat32);
+  const torch::Tensor target = labels.reshape({-1}).to(outputs.device(), torch::kFloat32);
   LossResult result{.loss = {}, .predictions = target.numel()};
   if (loss == v1::MSE) {
     result.loss = torch::mse_loss(flat, target);

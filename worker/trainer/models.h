@@ -61,10 +61,12 @@ class Model {
  public:
   virtual ~Model() = default;
 
-  // inputs: as Dataset gives them. Returns logits [batch, classes], for gpt [batch, context, 256],
-  // or what a TorchScript model makes.
+  // inputs: as Dataset gives them, on any device. Returns, where the model is, logits [batch,
+  // classes], for gpt [batch, context, 256], or what a TorchScript model makes.
   virtual torch::Tensor forward(const torch::Tensor& inputs) = 0;
   virtual void set_training(bool training) = 0;
+  // Moves all that forward() needs there; before FlatModel takes the parameters.
+  virtual void move_to(const torch::Device& device) = 0;
 
   // In the fixed order in which they are flattened.
   virtual std::vector<Parameter> parameters() = 0;
@@ -78,7 +80,8 @@ class Model {
   virtual v1::Loss loss() const { return v1::CROSS_ENTROPY; }
   // True for a model that came as a TorchScript file and has a program to save.
   virtual bool is_script() const { return false; }
-  // Writes that file anew. Errors: Unimplemented unless is_script(). Throws what torch throws.
+  // Writes that file anew, for the CPU; the model is of no use afterwards. Errors: Unimplemented
+  // unless is_script(). Throws what torch throws.
   virtual absl::Status save(const std::string& path);
 };
 
@@ -103,7 +106,7 @@ struct LossResult {
   int64_t predictions = 0;
 };
 // outputs and labels as the comments in job.proto's Loss say; labels are int64 for CROSS_ENTROPY,
-// float32 otherwise. count_correct = false saves the time for it.
+// float32 otherwise, and may be on another device. count_correct = false saves the time for it.
 // Errors: InvalidArgument, reason BAD_MODEL, if the shapes do not fit the loss.
 absl::StatusOr<LossResult> compute_loss(v1::Loss loss, const torch::Tensor& outputs,
                                         const torch::Tensor& labels, bool count_correct);

@@ -13,9 +13,23 @@
 namespace laconic::trainer {
 namespace {
 
-// Of a contiguous float32 tensor.
+// Of a contiguous float32 tensor in host memory.
 std::span<float> numbers(const torch::Tensor& tensor) {
   return {tensor.data_ptr<float>(), static_cast<size_t>(tensor.numel())};
+}
+
+// A contiguous float32 tensor on any device.
+void save_tensor(core::StateWriter& writer, const torch::Tensor& tensor) {
+  const torch::Tensor host = tensor.cpu();  // The same memory if it is there.
+  writer.floats(numbers(host));
+}
+
+absl::Status restore_tensor(core::StateReader& reader, torch::Tensor tensor) {
+  const torch::NoGradGuard no_grad;
+  const torch::Tensor host = tensor.cpu();
+  LACONIC_RETURN_IF_ERROR(reader.floats(numbers(host)));
+  tensor.copy_(host);
+  return absl::OkStatus();
 }
 
 class Sgd : public Optimizer {
@@ -45,11 +59,11 @@ class Sgd : public Optimizer {
 
   void save(core::StateWriter& writer) const override {
     if (velocity_.defined()) {
-      writer.floats(numbers(velocity_));
+      save_tensor(writer, velocity_);
     }
   }
   absl::Status restore(core::StateReader& reader) override {
-    return velocity_.defined() ? reader.floats(numbers(velocity_)) : absl::OkStatus();
+    return velocity_.defined() ? restore_tensor(reader, velocity_) : absl::OkStatus();
   }
 
  private:
@@ -97,16 +111,16 @@ class AdamW : public Optimizer {
   void save(core::StateWriter& writer) const override {
     writer.integer(steps_);
     for (const Moments& moments : moments_) {
-      writer.floats(numbers(moments.first));
-      writer.floats(numbers(moments.second));
+      save_tensor(writer, moments.first);
+      save_tensor(writer, moments.second);
     }
   }
   absl::Status restore(core::StateReader& reader) override {
     LACONIC_ASSIGN_OR_RETURN(
         steps_, reader.integer("optimizer step", 0, std::numeric_limits<int64_t>::max()));
     for (const Moments& moments : moments_) {
-      LACONIC_RETURN_IF_ERROR(reader.floats(numbers(moments.first)));
-      LACONIC_RETURN_IF_ERROR(reader.floats(numbers(moments.second)));
+      LACONIC_RETURN_IF_ERROR(restore_tensor(reader, moments.first));
+      LACONIC_RETURN_IF_ERROR(restore_tensor(reader, moments.second));
     }
     return absl::OkStatus();
   }
@@ -152,13 +166,13 @@ class Muon : public Optimizer {
 
   void save(core::StateWriter& writer) const override {
     for (const Hidden& hidden : hidden_) {
-      writer.floats(numbers(hidden.velocity));
+      save_tensor(writer, hidden.velocity);
     }
     rest_.save(writer);
   }
   absl::Status restore(core::StateReader& reader) override {
     for (const Hidden& hidden : hidden_) {
-      LACONIC_RETURN_IF_ERROR(reader.floats(numbers(hidden.velocity)));
+      LACONIC_RETURN_IF_ERROR(restore_tensor(reader, hidden.velocity));
     }
     return rest_.restore(reader);
   }

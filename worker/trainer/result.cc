@@ -50,12 +50,13 @@ absl::StatusOr<std::vector<std::string>> write_result(
     const std::map<std::string, std::string>& metadata) {
   LACONIC_RETURN_IF_ERROR(prepare_result_directory(directory));
   const fs::path absolute = fs::absolute(directory).lexically_normal();
+  const torch::Tensor parameters = flat.parameters().cpu();  // The same memory if it is there.
+  const auto* values = parameters.data_ptr<float>();
   std::vector<NamedTensor> tensors;
   for (const FlatTensor& tensor : flat.tensors()) {
-    tensors.push_back(
-        {.name = tensor.name,
-         .shape = tensor.shape,
-         .values = {tensor.value.data_ptr<float>(), static_cast<size_t>(tensor.value.numel())}});
+    const auto elements = static_cast<size_t>(tensor.value.numel());
+    tensors.push_back({.name = tensor.name, .shape = tensor.shape, .values = {values, elements}});
+    values += elements;
   }
   std::vector<std::string> files = {(absolute / "model.safetensors").string()};
   LACONIC_RETURN_IF_ERROR(write_safetensors(files.back(), tensors, metadata));

@@ -219,7 +219,7 @@ void report_exchange(const v1::ExchangeChoice& choice, const collective::Transpo
   if (!finished.has_bytes()) {
     *finished.mutable_bytes() = to_proto({.all = transport.bytes(), .between_sites = {}});
   }
-  if (transport.rank() == 0) {
+  if (!choice.schedule().empty()) {
     *finished.mutable_exchange() = choice;
   }
   if (transport.world_size() > kPeerBytesRanksMax) {

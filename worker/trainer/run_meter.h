@@ -40,8 +40,8 @@ struct RunTotals {
 class RunMeter {
  public:
   // `link` must outlive this object. choice: stands in every progress report unless it is empty;
-  // set by rank 0 alone, which also tells what was decided: in events, at most ten a run, and in
-  // the last report. The clock starts now.
+  // set by the rank alone that reports for all, which also tells what was decided: in events, at
+  // most ten a run, and in the last report. The clock starts now.
   RunMeter(WorkerLink& link, int64_t steps, int64_t parameters, const v1::ExchangeChoice& choice);
 
   // Before the first step that this process takes. before: of the run up to there. What was
@@ -65,8 +65,8 @@ class RunMeter {
 
   // Computing that was timed elsewhere, in all so far.
   void set_compute(absl::Duration total) { compute_ = total; }
-  // How alike the ranks are: goes into all reports from now on, and rank 0 tells it, at most 20
-  // times a run.
+  // How alike the ranks are: goes into all reports from now on, and the rank that reports for all
+  // tells it, at most 20 times a run.
   void similarity_measured(const v1::SimilarityState& state);
   // How a convex method stands: goes into all reports from now on.
   void set_convex(const v1::ConvexState& state) { convex_ = state; }
@@ -84,7 +84,7 @@ class RunMeter {
   void step_done(const Step& step, const sync::SyncStats& stats, const RankBytes& bytes);
 
   // The last report, without digest, files and what report_exchange() adds. Evaluation is set by
-  // rank 0 only.
+  // the rank that reports for all.
   v1::Finished finished(int64_t steps, const std::optional<Evaluation>& evaluation,
                         const sync::SyncStats& stats, const RankBytes& bytes) const;
 
@@ -126,8 +126,9 @@ class RunMeter {
   MeanLoss since_point_;
   double last_interval_loss_ = 0;
   DecisionLog decisions_;
-  std::vector<v1::SimilarityState> similarity_;  // The last one; on rank 0 those before it too.
-  int64_t next_similarity_told_ = 0;             // A step.
+  std::vector<v1::SimilarityState>
+      similarity_;  // The last one; those before it too where this rank reports for all.
+  int64_t next_similarity_told_ = 0;  // A step.
   std::optional<v1::ConvexState> convex_;
 };
 
@@ -135,7 +136,7 @@ class RunMeter {
 inline constexpr int kPeerBytesRanksMax = 64;
 
 // Adds to the last report what was sent and received per peer, in all where that is not set yet,
-// and on rank 0 by which schedule and codec.
+// and by which schedule and codec, unless `choice` is empty: on ranks that do not report for all.
 void report_exchange(const v1::ExchangeChoice& choice, const collective::Transport& transport,
                      v1::Finished& finished);
 

@@ -23,6 +23,7 @@
 #include "common/wire/status.h"
 #include "worker/trainer/checkpoint_store.h"
 #include "worker/trainer/checkpointer.h"
+#include "worker/trainer/compute_device.h"
 #include "worker/trainer/convex_loop.h"
 #include "worker/trainer/dataset.h"
 #include "worker/trainer/exchange_choice.h"
@@ -32,6 +33,7 @@
 #include "worker/trainer/models.h"
 #include "worker/trainer/optimizer.h"
 #include "worker/trainer/result.h"
+#include "worker/trainer/saved_choice.h"
 #include "worker/trainer/training_loop.h"
 
 namespace laconic::trainer {
@@ -105,17 +107,38 @@ absl::StatusOr<Loaded> load(const RankOptions& options) {
   if (options.world.rank == 0) {
     LACONIC_RETURN_IF_ERROR(prepare_result_directory(result_directory(options, loaded.job)));
   }
+  // Convex methods compute on the CPU, in double.
+  const v1::Workers::Device asked =
+      spec.exchange().has_convex() ? v1::Workers::CPU : spec.workers().device();
+  LACONIC_ASSIGN_OR_RETURN(const torch::Device device,
+                           choose_device(asked, visible_gpus(), options.world.rank));
   LACONIC_ASSIGN_OR_RETURN(loaded.data, load_dataset(loaded.job, options.world));
   LACONIC_ASSIGN_OR_RETURN(loaded.model,
                            make_model(spec.model(), loaded.data->shape(), spec.train().seed()));
+  loaded.model->move_to(device);
   LACONIC_ASSIGN_OR_RETURN(loaded.flat, FlatModel::create(*loaded.model));
   if (!spec.exchange().has_convex()) {
     LACONIC_ASSIGN_OR_RETURN(loaded.optimizer, make_optimizer(spec.train(), *loaded.flat));
   }
-  if (spec.train().has_checkpoint()) {
+  if (spec.train().has_checkpoint() && !spec.exchange().compressor().auto_().measure_only()) {
     LACONIC_RETURN_IF_ERROR(open_checkpoints(options.world.rank, loaded));
   }
   return loaded;
+}
+
+// Where the model is, and that what is exchanged does not stay there.
+void name_device(const FlatModel& flat, int rank, WorkerLink& link, v1::ExchangeChoice& choice) {
+  choice.set_device(flat.device().str());
+  choice.set_host_copies(flat.is_copied());
+  if (!flat.is_copied() || rank != 0) {
+    return;
+  }
+  const std::string message =
+      absl::StrCat("the model is on ", choice.device(),
+                   "; what is exchanged is copied to host memory, encoded there by the CPU, and "
+                   "copied back");
+  spdlog::info("{}", message);
+  link.report_event("EXCHANGE_OVER_HOST", message);
 }
 
 void say_hello(const Loaded& loaded, const std::string& address, WorkerLink& link) {
@@ -125,8 +148,8 @@ void say_hello(const Loaded& loaded, const std::string& address, WorkerLink& lin
   hello.set_layout_hash(loaded.flat->layout().hash());
   hello.set_parameters(loaded.flat->layout().elements());
   hello.set_samples(loaded.data->samples());
-  spdlog::info("ready: {} parameters, {} samples, listens on {}", hello.parameters(),
-               hello.samples(), address);
+  spdlog::info("ready: {} parameters on {}, {} samples, listens on {}", hello.parameters(),
+               loaded.flat->device().str(), hello.samples(), address);
   link.report(std::move(report));
 }
 
@@ -175,9 +198,15 @@ absl::StatusOr<v1::Finished> end_after_measuring(const ExchangeChoice& choice,
 }
 
 // What the ranks exchange by: as the job says, or as they measure together where it leaves that
-// open.
+// open, unless they have done so when the run began.
 absl::StatusOr<ExchangeChoice> choose(Loaded& loaded, const core::ExchangeSpec& exchange,
-                                      const DataPlane& plane, WorkerLink& link) {
+                                      const Origin& origin, const DataPlane& plane,
+                                      WorkerLink& link) {
+  if (!origin.choice.empty()) {
+    absl::StatusOr<ExchangeChoice> choice = restore_choice(exchange, origin.choice);
+    return choice.ok() ? std::move(choice)
+                       : refused(*loaded.checkpoints, origin.saved.step, choice.status());
+  }
   if (!exchange.automatic.has_value()) {
     return measured(choose_exchange(exchange, loaded.flat->layout(), *plane.communicator, link),
                     plane, "spec.exchange.compressor.auto", exchange.round_deadline);
@@ -198,10 +227,22 @@ absl::StatusOr<ExchangeChoice> choose(Loaded& loaded, const core::ExchangeSpec& 
                   plane, "spec.exchange.auto", exchange.round_deadline);
 }
 
+absl::StatusOr<Origin> origin_of(const Loaded& loaded, collective::Communicator& communicator,
+                                 WorkerLink& link) {
+  if (!loaded.checkpoints.has_value()) {
+    return Origin();
+  }
+  return find_origin(*loaded.checkpoints, job_fingerprint(loaded.job, loaded.data->samples()),
+                     communicator, link);
+}
+
 // By the loop that the job's exchange needs.
 absl::StatusOr<v1::Finished> train_loaded(Loaded& loaded, const core::ExchangeSpec& exchange,
                                           const DataPlane& plane, WorkerLink& link,
                                           const StopSignal& stop) {
+  CheckpointStore* const checkpoints =
+      loaded.checkpoints.has_value() ? &*loaded.checkpoints : nullptr;
+  LACONIC_ASSIGN_OR_RETURN(Origin origin, origin_of(loaded, *plane.communicator, link));
   if (loaded.job.spec().exchange().has_convex()) {
     return train_convex({.job = loaded.job,
                          .model = *loaded.model,
@@ -210,9 +251,16 @@ absl::StatusOr<v1::Finished> train_loaded(Loaded& loaded, const core::ExchangeSp
                          .communicator = *plane.communicator,
                          .transport = *plane.transport,
                          .link = link,
-                         .stop = stop});
+                         .stop = stop,
+                         .checkpoints = checkpoints,
+                         .origin = origin});
   }
-  LACONIC_ASSIGN_OR_RETURN(const ExchangeChoice choice, choose(loaded, exchange, plane, link));
+  LACONIC_ASSIGN_OR_RETURN(ExchangeChoice choice, choose(loaded, exchange, origin, plane, link));
+  origin.choice = save_choice(exchange, choice);
+  name_device(*loaded.flat, plane.communicator->rank(), link, choice.message);
+  if (plane.communicator->rank() != 0) {
+    choice.message.Clear();  // rank 0 reports for all
+  }
   if (loaded.job.spec().exchange().compressor().auto_().measure_only()) {
     return end_after_measuring(choice, *plane.transport, exchange.round_deadline);
   }
@@ -229,7 +277,8 @@ absl::StatusOr<v1::Finished> train_loaded(Loaded& loaded, const core::ExchangeSp
                 .link = link,
                 .stop = stop,
                 .choice = choice.message,
-                .checkpoints = loaded.checkpoints.has_value() ? &*loaded.checkpoints : nullptr},
+                .checkpoints = checkpoints,
+                .origin = origin},
                loop_options(loaded.job, loaded.data->samples()));
 }
 

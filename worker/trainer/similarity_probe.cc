@@ -34,16 +34,15 @@ class EvaluationMode {
 // While it lives the model has other parameters, [d].
 class OtherParameters {
  public:
-  OtherParameters(FlatModel& flat, std::span<float> other)
-      : own_(flat.view().parameters), other_(other) {
-    std::swap_ranges(other_.begin(), other_.end(), own_.begin());
+  OtherParameters(FlatModel& flat, std::span<float> other) : flat_(flat), other_(other) {
+    flat_.swap_parameters(other_);
   }
-  ~OtherParameters() { std::swap_ranges(other_.begin(), other_.end(), own_.begin()); }
+  ~OtherParameters() { flat_.swap_parameters(other_); }
   OtherParameters(const OtherParameters&) = delete;
   OtherParameters& operator=(const OtherParameters&) = delete;
 
  private:
-  const std::span<float> own_;
+  FlatModel& flat_;
   const std::span<float> other_;
 };
 
@@ -74,12 +73,11 @@ absl::Status SimilarityProbe::measure(int64_t step) {
   std::vector<float> change(earlier_.size());
   for (int64_t half = 0; half < 2; ++half) {
     const Batch batch = data_.share_samples(draw(half));
-    const std::span<const float> gradient = parts_.flat.view().gradients;
     double loss = 0;
     {
       const OtherParameters earlier(parts_.flat, earlier_);
       LACONIC_ASSIGN_OR_RETURN(loss, compute_gradient(parts_, batch));
-      std::ranges::copy(gradient, change.begin());
+      std::ranges::copy(parts_.flat.host_gradients(), change.begin());
     }
     LACONIC_ASSIGN_OR_RETURN(const double now, compute_gradient(parts_, batch));
     if (!std::isfinite(loss + now)) {
@@ -88,6 +86,7 @@ absl::Status SimilarityProbe::measure(int64_t step) {
                                   "; lower spec.train.optimizer's learning_rate, add warmup_steps "
                                   "or set clip_norm"));
     }
+    const std::span<const float> gradient = parts_.flat.host_gradients();
     for (size_t i = 0; i < change.size(); ++i) {
       change[i] = gradient[i] - change[i];
     }
@@ -99,7 +98,7 @@ absl::Status SimilarityProbe::measure(int64_t step) {
 }
 
 absl::StatusOr<bool> SimilarityProbe::at_shared_state(int64_t step) {
-  const std::span<const float> parameters = parts_.flat.view().parameters;
+  const std::span<const float> parameters = parts_.flat.host_parameters();
   if (earlier_.empty()) {
     if (step >= next_) {
       earlier_.assign(parameters.begin(), parameters.end());

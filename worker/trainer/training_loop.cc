@@ -12,9 +12,9 @@
 #include "common/core/status_macros.h"
 #include "common/wire/job_spec.h"
 #include "worker/trainer/batch_gradient.h"
-#include "worker/trainer/checkpointer.h"
 #include "worker/trainer/failure.h"
 #include "worker/trainer/logit_offsets.h"
+#include "worker/trainer/training_state.h"
 
 namespace laconic::trainer {
 namespace {
@@ -41,7 +41,17 @@ absl::StatusOr<torch::Tensor> agree_on_offsets(const TrainingParts& parts,
   const std::span<float> counts(mean.data_ptr<float>(), static_cast<size_t>(mean.numel()));
   LACONIC_RETURN_IF_ERROR(
       exchanged(parts, /*step=*/0, parts.communicator.all_reduce_mean(counts, {})));
-  return logit_offsets(own, mean, options.logit_adjustment);
+  return logit_offsets(own, mean, options.logit_adjustment).to(parts.flat.device());
+}
+
+// A call of the sync method, at `step`, between the copies that it needs.
+template <typename Call>
+absl::Status with_view(const TrainingParts& parts, int64_t step, const sync::ViewUse& use,
+                       const Call& call) {
+  parts.flat.copy_to_view(use);
+  LACONIC_RETURN_IF_ERROR(exchanged(parts, step, call(parts.flat.view())));
+  parts.flat.copy_from_view(use);
+  return absl::OkStatus();
 }
 
 absl::Status finish_exchange(const TrainingParts& parts, const LoopOptions& options) {
@@ -53,7 +63,7 @@ absl::Status finish_exchange(const TrainingParts& parts, const LoopOptions& opti
 class SharedParameters {
  public:
   explicit SharedParameters(const TrainingParts& parts)
-      : own_(parts.flat.view().parameters), shared_(parts.sync.shared_parameters()) {
+      : flat_(parts.flat), shared_(parts.sync.shared_parameters()) {
     swap();
   }
   ~SharedParameters() { swap(); }
@@ -61,9 +71,13 @@ class SharedParameters {
   SharedParameters& operator=(const SharedParameters&) = delete;
 
  private:
-  void swap() { std::swap_ranges(shared_.begin(), shared_.end(), own_.begin()); }
+  void swap() {
+    if (!shared_.empty()) {
+      flat_.swap_parameters(shared_);
+    }
+  }
 
-  const std::span<float> own_;
+  FlatModel& flat_;
   const std::span<float> shared_;  // may be empty: the model trains on them
 };
 
@@ -96,7 +110,6 @@ absl::StatusOr<Evaluation> evaluate_on_rank_0(const TrainingParts& parts,
 // One step of the optimizer, with what the method exchanges before and after it; returns the loss.
 absl::StatusOr<double> take_step(const TrainingParts& parts, const LoopOptions& options,
                                  const GradientParts& gradient, RunMeter& meter, int64_t step) {
-  const sync::ModelView view = parts.flat.view();
   const auto clip = [&](bool own) {
     if (options.clip_norm.has_value() && own == options.clips_own_gradient) {
       parts.flat.clip_gradients(*options.clip_norm);
@@ -111,13 +124,17 @@ absl::StatusOr<double> take_step(const TrainingParts& parts, const LoopOptions& 
   if (!std::isfinite(loss)) {
     return diverged("the loss", step, loss);
   }
-  LACONIC_RETURN_IF_ERROR(exchanged(parts, step, parts.sync.reduce_gradients(view)));
+  LACONIC_RETURN_IF_ERROR(
+      with_view(parts, step, parts.sync.use_of_reduce_gradients(),
+                [&](const sync::ModelView& view) { return parts.sync.reduce_gradients(view); }));
   meter.compute([&] {
     clip(/*own=*/false);
     parts.optimizer.step(learning_rate_factor(options.schedule, step - 1));
   });
   const bool last = step == options.schedule.steps;
-  LACONIC_RETURN_IF_ERROR(exchanged(parts, step, parts.sync.end_step(view, last)));
+  LACONIC_RETURN_IF_ERROR(
+      with_view(parts, step, parts.sync.use_of_end_step(last),
+                [&](const sync::ModelView& view) { return parts.sync.end_step(view, last); }));
   if (last) {
     LACONIC_RETURN_IF_ERROR(finish_exchange(parts, options));
   }
@@ -181,7 +198,6 @@ LoopOptions loop_options(const v1::TrainJob& job, int64_t samples) {
 absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions& options) {
   const int64_t steps = options.schedule.steps;
   const bool evaluates = parts.communicator.rank() == 0;
-  const sync::ModelView view = parts.flat.view();
   LACONIC_ASSIGN_OR_RETURN(const torch::Tensor offsets, agree_on_offsets(parts, options));
   const GradientParts gradient = {.model = parts.model,
                                   .flat = parts.flat,
@@ -191,14 +207,18 @@ absl::StatusOr<v1::Finished> train(const TrainingParts& parts, const LoopOptions
   if (options.similarity.has_value() && parts.communicator.world_size() > 1) {
     probe.emplace(gradient, parts.data, parts.communicator.rank(), *options.similarity);
   }
-  Checkpointer checkpointer(parts, probe.has_value() ? &*probe : nullptr,
-                            options.checkpoint_every_steps, options.fingerprint);
+  TrainingState state(parts, probe.has_value() ? &*probe : nullptr);
+  Checkpointer checkpointer(state, parts.communicator, parts.link,
+                            {.store = parts.checkpoints,
+                             .every_steps = options.checkpoint_every_steps,
+                             .fingerprint = options.fingerprint,
+                             .origin = parts.origin});
   LACONIC_ASSIGN_OR_RETURN(const RunState begun, checkpointer.resume());
   if (begun.step == 0) {
-    LACONIC_RETURN_IF_ERROR(exchanged(parts, 0, parts.sync.begin(view)));
+    LACONIC_RETURN_IF_ERROR(with_view(
+        parts, 0, {}, [&](const sync::ModelView& view) { return parts.sync.begin(view); }));
   }
-  RunMeter meter(parts.link, steps, static_cast<int64_t>(view.parameters.size()),
-                 evaluates ? parts.choice : v1::ExchangeChoice());
+  RunMeter meter(parts.link, steps, parts.flat.layout().elements(), parts.choice);
   const auto bytes = [&] { return rank_bytes(parts.transport, options.ranks_per_site); };
   meter.started(begun.step, begun.totals, parts.sync.stats(), bytes());
   std::optional<Evaluation> evaluation;

@@ -10,7 +10,7 @@
 #include "common/collective/communicator.h"
 #include "common/sync/sync_method.h"
 #include "laconic/v1/trainer.pb.h"
-#include "worker/trainer/checkpoint_store.h"
+#include "worker/trainer/checkpointer.h"
 #include "worker/trainer/dataset.h"
 #include "worker/trainer/flat_model.h"
 #include "worker/trainer/models.h"
@@ -52,8 +52,9 @@ struct TrainingParts {
   collective::Transport& transport;
   WorkerLink& link;
   const StopSignal& stop;
-  const v1::ExchangeChoice& choice;  // for the reports
+  const v1::ExchangeChoice& choice;  // for the reports; empty on all ranks but 0
   CheckpointStore* checkpoints;      // null: none are written
+  const Origin& origin;              // with checkpoints
 };
 
 // Trains to the end, from the last checkpoint of all ranks on if there is one, and ends the
