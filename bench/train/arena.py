@@ -61,6 +61,9 @@ def figures(report):
             "bits_per_parameter": 8 * busiest / report["parameters"],
             "times_less": dense / busiest, "wall_seconds": report["wall_seconds"],
             "delta_over_l": delta_over_l(report.get("similarity", [])),
+            "overlap": [[entry["first_round"], entry["reason"], entry["overlap"]]
+                        for entry in report.get("decisions", {}).get("of_rank_0", [])
+                        if entry.get("overlap")],
             "loss_on_the_way": [[point["step"], point["eval_loss"]] for point in report["history"]
                                 if point.get("eval_loss") is not None]}
 

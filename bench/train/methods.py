@@ -82,6 +82,21 @@ METHODS = {
                                     (0.02,), "mean encoded again: half the bytes of all-gather"),
     "muon_sparse_sharded_h64": Method(local(MUON, 64, SPARSE, schedule="SHARDED"), MUON_RATE,
                                       (0.02,), "0.4 bits per parameter each way"),
+    # 1 % of the elements, a rank's own, a leader's, or a leader's from the round on in which the ranks'
+    # own are alike enough.
+    "top_k_h32": Method(local(MUON, 32, "{top_k: {density: 0.01, value_bits: 8}}"), MUON_RATE,
+                        (0.02,), "own elements"),
+    "leader_h32": Method(local(MUON, 32, "{shared_index: {density: 0.01, value_bits: 8}}"),
+                         MUON_RATE, (0.02,), "shared elements"),
+    "overlap_h32": Method(
+        local(MUON, 32, "{shared_index: {density: 0.01, value_bits: 8, by_overlap: true}}"),
+        MUON_RATE, (0.02,), "shared elements by overlap"),
+    "top_k_dense": Method(MUON + DENSE + (
+        "spec.exchange.compressor={top_k: {density: 0.01, value_bits: 8}}",), MUON_RATE, (0.02,),
+        "own elements, every step"),
+    "overlap_dense": Method(MUON + DENSE + (
+        "spec.exchange.compressor={shared_index: {density: 0.01, value_bits: 8, by_overlap: true}}",),
+        MUON_RATE, (0.02,), "shared elements by overlap, every step"),
     "streaming_diloco_fp4": Method(
         ADAMW + ("spec.preset=STREAMING_DILOCO_FP4", "spec.exchange.local.inner_steps=32"),
         ADAMW_RATE, (6e-3,), "arXiv 2501.18512, H = 32"),

@@ -104,12 +104,13 @@ std::vector<float> normal_numbers(int64_t count) {
 
 }  // namespace
 
-absl::StatusOr<double> largest_of_ranks(Communicator& communicator, double own, const OpTag& tag) {
+absl::StatusOr<std::vector<double>> numbers_of_ranks(Communicator& communicator, double own,
+                                                     const OpTag& tag) {
   std::vector<uint8_t> bytes(sizeof(own));
   std::memcpy(bytes.data(), &own, sizeof(own));
   LACONIC_ASSIGN_OR_RETURN(const std::vector<Payload> all,
                            communicator.all_gather(Payload(std::move(bytes)), sizeof(own), tag));
-  double result = 0;
+  std::vector<double> numbers;
   for (const Payload& one : all) {
     if (one.size != sizeof(own)) {
       return absl::DataLossError(
@@ -120,9 +121,14 @@ absl::StatusOr<double> largest_of_ranks(Communicator& communicator, double own, 
     if (!(value >= 0 && value < std::numeric_limits<double>::infinity())) {
       return absl::DataLossError(absl::StrCat("probe: a rank measured ", value));
     }
-    result = std::max(result, value);
+    numbers.push_back(value);
   }
-  return result;
+  return numbers;
+}
+
+absl::StatusOr<double> largest_of_ranks(Communicator& communicator, double own, const OpTag& tag) {
+  LACONIC_ASSIGN_OR_RETURN(const std::vector<double> all, numbers_of_ranks(communicator, own, tag));
+  return *std::ranges::max_element(all);
 }
 
 absl::StatusOr<LinkCost> probe_links(Communicator& communicator, const OpTag& tag,

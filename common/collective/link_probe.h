@@ -2,6 +2,8 @@
 // get the same numbers, those of the slowest.
 #pragma once
 
+#include <vector>
+
 #include "absl/status/statusor.h"
 #include "common/collective/communicator.h"
 #include "common/collective/cost_model.h"
@@ -33,8 +35,11 @@ absl::StatusOr<SiteLinks> probe_sites(Communicator& communicator, const OpTag& t
                                       int ranks_per_site, int64_t payload_bytes,
                                       int64_t first_bytes = kFirstProbeBytes);
 
-// The largest of the ranks' numbers, each >= 0 and finite. Cost and errors: as all_gather; DataLoss
+// The ranks' numbers in rank order, each >= 0 and finite. Cost and errors: as all_gather; DataLoss
 // for another number.
+absl::StatusOr<std::vector<double>> numbers_of_ranks(Communicator& communicator, double own,
+                                                     const OpTag& tag);
+// The largest of them.
 absl::StatusOr<double> largest_of_ranks(Communicator& communicator, double own, const OpTag& tag);
 
 // Times `codec` on this machine on normally distributed numbers, the best of a few runs, and takes
