@@ -44,6 +44,13 @@ def delta_over_l(similarity):
     return math.sqrt(apart / curved) if curved > 0 else None
 
 
+def silent_share(decisions):
+    """The part of the messages that were not sent; None where the method knows no rounds."""
+    counts = decisions.get("per_worker", [])
+    rounds = sum(sum(worker.values()) for worker in counts)
+    return sum(worker.get("SMALL_CHANGE", 0) for worker in counts) / rounds if rounds else None
+
+
 def figures(report):
     """What the arena compares; exits on a run that proves nothing."""
     if report["result"] != "SUCCEEDED":
@@ -61,6 +68,7 @@ def figures(report):
             "bits_per_parameter": 8 * busiest / report["parameters"],
             "times_less": dense / busiest, "wall_seconds": report["wall_seconds"],
             "delta_over_l": delta_over_l(report.get("similarity", [])),
+            "silent": silent_share(report.get("decisions", {})),
             "overlap": [[entry["first_round"], entry["reason"], entry["overlap"]]
                         for entry in report.get("decisions", {}).get("of_rank_0", [])
                         if entry.get("overlap")],
@@ -102,7 +110,7 @@ def summary(runs):
     """Mean, least and greatest over the seeds."""
     result = {}
     for key in ("eval_loss", "eval_accuracy", "bits_per_parameter", "times_less", "wall_seconds",
-                "sent_bytes_max", "received_bytes_max", "delta_over_l", "rounds"):
+                "sent_bytes_max", "received_bytes_max", "delta_over_l", "rounds", "silent"):
         values = [run[key] for run in runs if run[key] is not None]
         if values:
             result[key] = {"mean": statistics.fmean(values), "min": min(values), "max": max(values)}

@@ -82,6 +82,11 @@ METHODS = {
                                     (0.02,), "mean encoded again: half the bytes of all-gather"),
     "muon_sparse_sharded_h64": Method(local(MUON, 64, SPARSE, schedule="SHARDED"), MUON_RATE,
                                       (0.02,), "0.4 bits per parameter each way"),
+    # A rank keeps back what is small, and adds it to its next message.
+    "lazy_carried": Method(MUON + (
+        "spec.exchange.lazy={threshold: 0.95}",
+        "spec.exchange.compressor={quantize: {bits: 8}, feedback: ERROR_FEEDBACK}"), MUON_RATE,
+        MUON_GRID[1:], "CLAG's question, the change carried"),
     # 1 % of the elements, a rank's own, a leader's, or a leader's from the round on in which the ranks'
     # own are alike enough.
     "top_k_h32": Method(local(MUON, 32, "{top_k: {density: 0.01, value_bits: 8}}"), MUON_RATE,

@@ -164,13 +164,17 @@ absl::StatusOr<Lazy::Message> Lazy::make_message(std::span<const float> g) {
   message.state.seed = static_cast<uint64_t>(exchange_->stats().rounds);
   message.input = compress::squared_norm(next_value_);
   LazyEvidence& evidence = message.evidence;
-  evidence = {.rounds = exchange_->stats().rounds,
+  evidence = {.rank = exchange_->rank(),
+              .rounds = exchange_->stats().rounds,
               .age = static_cast<int32_t>(age_),
               .change = compress::squared_norm(change_),
               .step = carries() ? message.input : squared_distance(next_value_, value_),
               .error_of_last = error_of_last_};
   for (const float square : mean_squares_) {
     evidence.mean_square_sum += static_cast<double>(square);
+  }
+  if (carries() && !mean_squares_.empty()) {
+    evidence.step = evidence.mean_square_sum / static_cast<double>(mean_squares_.size());
   }
   const std::shared_ptr<core::ByteBuffer> bytes = buffers_.take();
   const auto encode = [&]() -> absl::Status {
@@ -268,7 +272,8 @@ absl::Status Lazy::commit(const Message& message, int senders) {
   const double missed = carries() ? compress::squared_norm(held_) : squared_distance(value_, held_);
   age_ = sent ? 0 : age_ + 1;
   error_of_last_ = sent ? static_cast<float>(missed) : error_of_last_;
-  mean_squares_.push_back(static_cast<float>(compress::squared_norm(mean_)));
+  mean_squares_.push_back(
+      static_cast<float>(carries() ? message.input : compress::squared_norm(mean_)));
   if (mean_squares_.size() > kLaqRounds) {
     mean_squares_.pop_front();
   }

@@ -96,7 +96,7 @@ class Lazy final : public SyncMethod {
   std::vector<float> owed_;         // [d] carried: e + v, else empty
   std::vector<float> theta_;        // [d] with drift, else empty
   OuterStep outer_;                 // likewise
-  std::deque<float> mean_squares_;  // |G|^2 of the last kLaqRounds rounds, oldest first
+  std::deque<float> mean_squares_;  // |G|^2, carried |v|^2, of the last kLaqRounds rounds
   float error_of_last_ = 0;
   int64_t age_ = 0;
   int64_t step_ = 0;         // Steps ended.

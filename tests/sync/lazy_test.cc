@@ -100,18 +100,33 @@ TEST(LazyTest, CarriedChangeIsAddedToTheNextMessage) {
   MethodWorld world(lazy({}, {.silence = core::Silence::kCarry, .threshold = 1.5}), 1);
   std::vector<float> means;
   std::vector<RoundReason> reasons;
-  // Sent at first; |4|^2 is not above 1.5 |4|^2; |4 + 4|^2 is; |2|^2 is not; |2 + 8|^2 = 100 is
-  // above 1.5 |8|^2 = 96.
-  for (const float gradient : {3.0F, 4.0F, 4.0F, 2.0F, 8.0F}) {
+  // Sent at first; |4|^2 is not above 1.5 times the mean |v|^2, |4|^2 itself; |4 + 4|^2 is; |2|^2 is
+  // not; |2 + 8|^2 is.
+  for (const float gradient : {4.0F, 4.0F, 4.0F, 2.0F, 8.0F}) {
     world.model(0).gradients.assign(308, gradient);
     ASSERT_OK(world.method(0).reduce_gradients(world.model(0).view()));
     means.push_back(world.model(0).gradients[7]);
     reasons.push_back(world.method(0).stats().decision.reason);
   }
-  EXPECT_EQ(means, (std::vector<float>{3, 0, 8, 0, 10}));
+  EXPECT_EQ(means, (std::vector<float>{4, 0, 8, 0, 10}));
   EXPECT_EQ(reasons, (std::vector<RoundReason>{RoundReason::kFirstRounds, RoundReason::kSmallChange,
                                                RoundReason::kChanged, RoundReason::kSmallChange,
                                                RoundReason::kChanged}));
+}
+
+// If all began at once, all would be silent in every second round.
+TEST(LazyTest, RanksThatCarryTakeTurns) {
+  MethodWorld world(lazy({}, {.silence = core::Silence::kCarry, .threshold = 1.5}), 4);
+  for (int round = 0; round < 6; ++round) {
+    on_all_ranks(4, [&](int rank) {
+      const auto r = static_cast<size_t>(rank);
+      world.model(r).gradients.assign(308, 2.0F);
+      ASSERT_OK(world.method(r).reduce_gradients(world.model(r).view()));
+    });
+    EXPECT_EQ(world.method(0).stats().decision.senders, 2) << round;
+    // Two of four send; from the second round on what they have of two rounds.
+    EXPECT_EQ(world.model(3).gradients[7], round == 0 ? 1.0F : 2.0F) << round;
+  }
 }
 
 TEST(LazyTest, CarryingWithThresholdZeroIsErrorFeedbackBitForBit) {
