@@ -87,6 +87,10 @@ METHODS = {
         "spec.exchange.lazy={threshold: 0.95}",
         "spec.exchange.compressor={quantize: {bits: 8}, feedback: ERROR_FEEDBACK}"), MUON_RATE,
         MUON_GRID[1:], "CLAG's question, the change carried"),
+    "lazy_carried_09": Method(MUON + (
+        "spec.exchange.lazy={threshold: 0.9}",
+        "spec.exchange.compressor={quantize: {bits: 8}, feedback: ERROR_FEEDBACK}"), MUON_RATE,
+        (0.02,), "CLAG's question, the change carried"),
     # 1 % of the elements, a rank's own, a leader's, or a leader's from the round on in which the ranks'
     # own are alike enough.
     "top_k_h32": Method(local(MUON, 32, "{top_k: {density: 0.01, value_bits: 8}}"), MUON_RATE,
