@@ -44,9 +44,9 @@ struct LazyEvidence {
 };
 
 // The decision and its reason; silent exactly for kSmallChange. Sends in the first round (CLAG) or
-// the first kLaqRounds (LAQ), and when age has come to age_max. Carried: for the first time in round
-// 1 + rank mod ceil(zeta) at the latest, so that ranks take turns. If all began at once they would
-// all be silent at once, and take their next gradients where they took the last ones.
+// the first kLaqRounds (LAQ), and when age has come to age_max. Carried: for the first time in
+// round 1 + rank mod ceil(zeta) at the latest, so that ranks take turns. If all began at once they
+// would all be silent at once, and take their next gradients where they took the last ones.
 RoundReason decide(const core::LazySpec& spec, const LazyEvidence& evidence);
 
 }  // namespace laconic::sync

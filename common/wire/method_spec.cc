@@ -171,7 +171,7 @@ void check_ef21(Checker& checker, const v1::Exchange& exchange) {
 void fill_lazy(v1::Lazy& lazy, bool carries) {
   const core::LazySpec defaults;
   lazy.set_rule(lazy.has_rule() ? lazy.rule() : v1::CLAG);
-  const double threshold = carries ? 0.95 : lazy.rule() == v1::LAQ ? 0.8 : defaults.threshold;
+  const double threshold = carries ? 0.9 : lazy.rule() == v1::LAQ ? 0.8 : defaults.threshold;
   lazy.set_threshold(lazy.has_threshold() ? lazy.threshold() : threshold);
   lazy.set_age_max(lazy.has_age_max() ? lazy.age_max() : defaults.age_max);
   lazy.set_momentum(lazy.has_momentum() ? lazy.momentum() : defaults.momentum);

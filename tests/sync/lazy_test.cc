@@ -100,8 +100,8 @@ TEST(LazyTest, CarriedChangeIsAddedToTheNextMessage) {
   MethodWorld world(lazy({}, {.silence = core::Silence::kCarry, .threshold = 1.5}), 1);
   std::vector<float> means;
   std::vector<RoundReason> reasons;
-  // Sent at first; |4|^2 is not above 1.5 times the mean |v|^2, |4|^2 itself; |4 + 4|^2 is; |2|^2 is
-  // not; |2 + 8|^2 is.
+  // Sent at first; |4|^2 is not above 1.5 times the mean |v|^2, |4|^2 itself; |4 + 4|^2 is; |2|^2
+  // is not; |2 + 8|^2 is.
   for (const float gradient : {4.0F, 4.0F, 4.0F, 2.0F, 8.0F}) {
     world.model(0).gradients.assign(308, gradient);
     ASSERT_OK(world.method(0).reduce_gradients(world.model(0).view()));

@@ -61,7 +61,7 @@ TEST(MethodSpecTest, MethodsWithoutFieldsAreValidAndHaveTheirDefaults) {
   const core::ExchangeSpec carrying = exchange_spec(
       job_with("lazy {} compressor { quantize { bits: 8 } feedback: ERROR_FEEDBACK }"));
   EXPECT_EQ(carrying.lazy.silence, core::Silence::kCarry);
-  EXPECT_EQ(carrying.lazy.threshold, 0.95);
+  EXPECT_EQ(carrying.lazy.threshold, 0.9);
   EXPECT_EQ(carrying.feedback, core::FeedbackForm::kResidual);
   EXPECT_EQ(carrying.schedule, core::Schedule::kAllGather);
   EXPECT_EQ(carrying.residual_decay, 1);
