@@ -6,29 +6,23 @@
 The problem of convex_compare.py with class proportions from Dirichlet(0.3), a few partitions;
 each method once with either anchor. Bytes are exact; seconds are those of this machine.
 """
-import argparse
 import json
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "bench"))
-from convex_compare import RUNS, describe, run_job  # noqa: E402
+from convex_compare import RUNS, describe, parse_options, run_job  # noqa: E402
+from train_compare import describe_commit  # noqa: E402
 
 SEEDS = (1, 2, 3, 4, 5)
 ANCHORS = ("RANK_0", "MOST_ALIKE")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--laconic", default=ROOT / "build" / "release" / "bin" / "laconic")
-    parser.add_argument("--json", type=pathlib.Path, required=True)
-    options = parser.parse_args()
-    commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], check=True,
-                            capture_output=True, text=True).stdout.strip()
+    options = parse_options(__doc__)
     rows = []
     with tempfile.TemporaryDirectory() as directory:
         for method in ("aeg", "olga_4bit"):
@@ -50,7 +44,7 @@ def main():
         summary.append({"method": method, "bytes_over_rank_0_median": statistics.median(ratios),
                         "bytes_over_rank_0": ratios})
     options.json.write_text(json.dumps(
-        {"commit": commit, "command": "python3 bench/convex_anchor.py --json FILE",
+        {"commit": describe_commit(), "command": "python3 bench/convex_anchor.py --json FILE",
          "job": "examples/convex_olga.yaml", "workers": 4, "shares": "Dirichlet(0.3)",
          "tolerance": 1e-5, "summary": summary, "results": rows}, indent=1) + "\n",
         encoding="utf-8")

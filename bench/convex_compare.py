@@ -10,9 +10,13 @@ import argparse
 import json
 import pathlib
 import subprocess
+import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "bench"))
+from train_compare import describe_commit  # noqa: E402
+
 BASE = "spec.exchange.convex={algorithm: %s, l2: 0.1, tolerance: 1e-5%s}"
 FOUR_BITS = ", inner_rounds: 3, gather_bits: 4, downlink_bits: 4"
 RUNS = {
@@ -48,13 +52,16 @@ def describe(report):
             "accuracy": report["final"]["eval_accuracy"], "seconds": report["wall_seconds"]}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parse_options(description):
+    """--laconic and --json of a program that compares convex jobs."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--laconic", default=ROOT / "build" / "release" / "bin" / "laconic")
     parser.add_argument("--json", type=pathlib.Path, required=True)
-    options = parser.parse_args()
-    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], check=True,
-                            capture_output=True, text=True).stdout.strip()
+    return parser.parse_args()
+
+
+def main():
+    options = parse_options(__doc__)
     results = {}
     with tempfile.TemporaryDirectory() as directory:
         for name, settings in RUNS.items():
@@ -62,7 +69,7 @@ def main():
                                              pathlib.Path(directory) / name))
             print(name, results[name], flush=True)
     options.json.write_text(json.dumps(
-        {"commit": commit, "command": "python3 bench/convex_compare.py --json FILE",
+        {"commit": describe_commit(), "command": "python3 bench/convex_compare.py --json FILE",
          "job": "examples/convex_olga.yaml", "workers": 4, "tolerance": 1e-5,
          "results": results}, indent=1) + "\n", encoding="utf-8")
 
